@@ -1,0 +1,143 @@
+//! The frame: what is committed together.
+
+use super::checksum;
+use super::constants::{
+    DATA_START, FRAME_ALIGN, FRAME_HEADER_LEN, KIND_BATCH, KIND_END, KIND_FIRST, KIND_LAST, KIND_MIDDLE, KIND_OPEN, KIND_RECORD,
+};
+use super::field::{put, u16_at, u32_at};
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// One record.
+    Record = KIND_RECORD,
+    /// Several records, all or none.
+    Batch = KIND_BATCH,
+    /// First frame of a segment.
+    Open = KIND_OPEN,
+    /// Last frame of a segment.
+    End = KIND_END,
+    /// First fragment of a record.
+    First = KIND_FIRST,
+    /// A fragment between first and last.
+    Middle = KIND_MIDDLE,
+    /// Last fragment.
+    Last = KIND_LAST,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub fn from_byte(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            KIND_RECORD => Kind::Record,
+            KIND_BATCH => Kind::Batch,
+            KIND_OPEN => Kind::Open,
+            KIND_END => Kind::End,
+            KIND_FIRST => Kind::First,
+            KIND_MIDDLE => Kind::Middle,
+            KIND_LAST => Kind::Last,
+            _ => return None,
+        })
+    }
+}
+
+/// A frame's 24-byte header, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Checksum of payload and padding.
+    pub payload_crc: u32,
+    /// Bytes of payload, without padding.
+    pub payload_len: u32,
+    /// Seq of the first record in the frame, less the first seq of the segment. Frames without records carry the seq that comes next.
+    pub relative_seq: u32,
+    /// End of the last frame in this segment that was known to be synced when this one was written, 0 if none.
+    pub watermark: u64,
+    /// Length of the key in front of the payload.
+    pub key_len: u16,
+    /// What the record does.
+    pub op: u8,
+    /// What the frame is.
+    pub kind: Kind,
+}
+
+/// Length of a payload with its padding.
+pub const fn padded(payload_len: u64) -> u64 {
+    (payload_len + FRAME_ALIGN as u64 - 1) & !(FRAME_ALIGN as u64 - 1)
+}
+
+/// Length on disk of a frame with this payload.
+pub const fn frame_len(payload_len: u64) -> u64 {
+    FRAME_HEADER_LEN as u64 + padded(payload_len)
+}
+
+impl FrameHeader {
+    /// The frame's whole length on disk.
+    pub fn len(&self) -> u64 {
+        frame_len(u64::from(self.payload_len))
+    }
+
+    /// Writes the header as it stands at `offset` of the segment with `seed`; returns its checksum.
+    pub fn encode(&self, seed: u32, offset: u64, out: &mut [u8]) -> u32 {
+        put(out, 4, &self.payload_crc.to_le_bytes());
+        put(out, 8, &self.payload_len.to_le_bytes());
+        put(out, 12, &self.relative_seq.to_le_bytes());
+        put(out, 16, &((self.watermark / FRAME_ALIGN as u64) as u32).to_le_bytes());
+        put(out, 20, &self.key_len.to_le_bytes());
+        out[22] = self.op;
+        out[23] = self.kind as u8;
+        let crc = checksum::of_frame_header(seed, &out[4..FRAME_HEADER_LEN], offset);
+        put(out, 0, &crc.to_le_bytes());
+        crc
+    }
+
+    /// The header in `bytes` if it is valid by itself at `offset` of a segment with this seed and capacity: checksum right, kind known, lengths
+    /// inside the segment, watermark at most its own offset.
+    pub fn decode(seed: u32, capacity: u64, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
+        // The cheap conditions first: a search for headers meets mostly zeros and stale bytes.
+        let kind = Kind::from_byte(bytes[23])?;
+        let payload_len = u32_at(bytes, 8);
+        if offset < DATA_START || offset.checked_add(frame_len(u64::from(payload_len)))? > capacity {
+            return None;
+        }
+        let watermark = u64::from(u32_at(bytes, 16)) * FRAME_ALIGN as u64;
+        let key_len = u16_at(bytes, 20);
+        if watermark > offset {
+            return None;
+        }
+        // The key lies inside the frame, but for a first fragment, whose key may go on in the next.
+        if u32::from(key_len) > payload_len && kind != Kind::First {
+            return None;
+        }
+        if u32_at(bytes, 0) != checksum::of_frame_header(seed, &bytes[4..FRAME_HEADER_LEN], offset) {
+            return None;
+        }
+        Some(FrameHeader {
+            payload_crc: u32_at(bytes, 4),
+            payload_len,
+            relative_seq: u32_at(bytes, 12),
+            watermark,
+            key_len,
+            op: bytes[22],
+            kind,
+        })
+    }
+
+    /// The checksum that an encoded header carries.
+    pub fn stored_crc(bytes: &[u8]) -> u32 {
+        u32_at(bytes, 0)
+    }
+}
+
+/// Checksum over payload pieces and the zeros that pad them.
+pub fn payload_crc(pieces: &[&[u8]]) -> u32 {
+    let mut running = checksum::Running::new();
+    let mut len = 0u64;
+    for piece in pieces {
+        running.update(piece);
+        len += piece.len() as u64;
+    }
+    let padding = (padded(len) - len) as usize;
+    running.update(&[0; FRAME_ALIGN][..padding]);
+    running.finish()
+}

@@ -1,0 +1,85 @@
+//! The static header of a segment: written once, before the segment gets its name.
+
+use super::checksum;
+use super::constants::{
+    DATA_START, FORMAT_VERSION, FRAME_ALIGN, READER_VERSION, SEGMENT_HEADER_LEN, SEGMENT_MAGIC, SEGMENT_RECYCLED, WRITE_UNIT,
+};
+use super::field::{put, u16_at, u32_at, u64_at};
+use crate::config::{LogId, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+
+/// A segment's identity and shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The log it belongs to.
+    pub log_id: LogId,
+    /// Its index, which its name repeats. Never used twice.
+    pub index: u32,
+    /// Start value of the checksums of its frame headers.
+    pub seed: u32,
+    /// Size of the file, in bytes.
+    pub capacity: u64,
+    /// Where frames start.
+    pub data_start: u64,
+    /// Whether the blocks held other frames before.
+    pub recycled: bool,
+}
+
+/// Why bytes are not a usable segment header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHeader {
+    /// Not a header, or a damaged one.
+    Damaged,
+    /// Valid, but for newer readers only.
+    Newer,
+}
+
+impl SegmentHeader {
+    /// The header of a segment that this library makes.
+    pub fn new(log_id: LogId, seed_base: u32, index: u32, capacity: u64, recycled: bool) -> SegmentHeader {
+        SegmentHeader { log_id, index, seed: seed_base.wrapping_add(index), capacity, data_start: DATA_START, recycled }
+    }
+
+    /// The 64 bytes.
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
+        let mut out = [0; SEGMENT_HEADER_LEN];
+        put(&mut out, 0, &SEGMENT_MAGIC);
+        put(&mut out, 8, &FORMAT_VERSION.to_le_bytes());
+        put(&mut out, 10, &READER_VERSION.to_le_bytes());
+        put(&mut out, 12, &(if self.recycled { SEGMENT_RECYCLED } else { 0 }).to_le_bytes());
+        put(&mut out, 16, &self.log_id);
+        put(&mut out, 32, &self.index.to_le_bytes());
+        put(&mut out, 36, &self.seed.to_le_bytes());
+        put(&mut out, 40, &self.capacity.to_le_bytes());
+        put(&mut out, 48, &WRITE_UNIT.to_le_bytes());
+        put(&mut out, 52, &(self.data_start as u32).to_le_bytes());
+        let crc = checksum::of(&out[..SEGMENT_HEADER_LEN - 4]);
+        put(&mut out, SEGMENT_HEADER_LEN - 4, &crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the header in `bytes`, which are at least 64.
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, BadHeader> {
+        let bytes = bytes.get(..SEGMENT_HEADER_LEN).ok_or(BadHeader::Damaged)?;
+        if bytes[..8] != SEGMENT_MAGIC || u32_at(bytes, SEGMENT_HEADER_LEN - 4) != checksum::of(&bytes[..SEGMENT_HEADER_LEN - 4]) {
+            return Err(BadHeader::Damaged);
+        }
+        if u16_at(bytes, 10) > FORMAT_VERSION {
+            return Err(BadHeader::Newer);
+        }
+        let mut log_id = [0; 16];
+        log_id.copy_from_slice(&bytes[16..32]);
+        let header = SegmentHeader {
+            log_id,
+            index: u32_at(bytes, 32),
+            seed: u32_at(bytes, 36),
+            capacity: u64_at(bytes, 40),
+            data_start: u64::from(u32_at(bytes, 52)),
+            recycled: u32_at(bytes, 12) & SEGMENT_RECYCLED != 0,
+        };
+        let shape_is_legal = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&header.capacity)
+            && header.data_start >= DATA_START
+            && header.data_start < header.capacity
+            && header.data_start.is_multiple_of(FRAME_ALIGN as u64);
+        if shape_is_legal { Ok(header) } else { Err(BadHeader::Damaged) }
+    }
+}

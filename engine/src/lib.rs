@@ -1,0 +1,16 @@
+//! The engine of the write-ahead log: everything but the C ABI.
+//!
+//! Floors, from the bottom; imports go strictly down and a test checks it:
+//! 0 `error`, `names`, `seq`, `config`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`; 4 `manifest`, `spares`,
+//! `chain`; 5 `commit`, `recovery`, `retention`, `cursor`, which are peers; 6 `log`.
+//!
+//! Floors 0 and 1 and `segment::scan` need neither std nor an allocator.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod config;
+pub mod error;
+pub mod format;
+pub mod names;
+pub mod protocol;
+pub mod seq;
+pub mod storage;

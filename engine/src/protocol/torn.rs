@@ -1,0 +1,16 @@
+//! Torn or rotten: whether a bad frame is the work of a crash or of damage.
+
+/// What a bad frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing vouches for it: a write that a crash interrupted.
+    Torn,
+    /// Something durable says that it was durable: damage.
+    Rotten,
+}
+
+/// The verdict on a bad frame at `offset` of a segment whose bytes up to `vouched` were durable, as the manifest's bound, a counting successor's
+/// OPEN or the watermark of any later valid frame header says.
+pub fn verdict(offset: u64, vouched: u64) -> Verdict {
+    if offset < vouched { Verdict::Rotten } else { Verdict::Torn }
+}
