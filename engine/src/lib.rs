@@ -14,3 +14,25 @@ pub mod names;
 pub mod protocol;
 pub mod seq;
 pub mod storage;
+pub mod segment;
+
+#[cfg(feature = "std")]
+pub mod bell;
+#[cfg(feature = "std")]
+pub mod chain;
+#[cfg(feature = "std")]
+pub mod commit;
+#[cfg(feature = "std")]
+pub mod manifest;
+#[cfg(feature = "std")]
+pub mod parts;
+#[cfg(feature = "std")]
+pub mod spares;
+#[cfg(feature = "std")]
+pub mod cursor;
+#[cfg(feature = "std")]
+pub mod recovery;
+#[cfg(feature = "std")]
+pub mod log;
+#[cfg(feature = "std")]
+pub mod retention;

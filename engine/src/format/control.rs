@@ -110,6 +110,8 @@ pub struct End {
     pub successor: u32,
     /// Last seq up to the end of this segment.
     pub last_seq: Seq,
+    /// `header_crc` of the frame before, 0 if it is not known: so the checksum of an END differs where the records before it do.
+    pub before_crc: u32,
 }
 
 impl End {
@@ -118,6 +120,7 @@ impl End {
         let mut out = [0; END_PAYLOAD_LEN];
         put(&mut out, 0, &self.last_seq.to_le_bytes());
         put(&mut out, 8, &self.successor.to_le_bytes());
+        put(&mut out, 12, &self.before_crc.to_le_bytes());
         out
     }
 
@@ -126,7 +129,7 @@ impl End {
         if payload.len() != END_PAYLOAD_LEN {
             return None;
         }
-        Some(End { last_seq: u64_at(payload, 0), successor: u32_at(payload, 8) })
+        Some(End { last_seq: u64_at(payload, 0), successor: u32_at(payload, 8), before_crc: u32_at(payload, 12) })
     }
 }
 

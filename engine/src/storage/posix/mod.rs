@@ -1,1 +1,325 @@
-//! placeholder
+//! Real files: a directory of the operating system. The only place in this crate with `unsafe` and with calls into the C library.
+//!
+//! Everything happens relative to one descriptor of the directory, so that renaming a directory above, or changing the working directory,
+//! does not move the log. Descriptors are close-on-exec. Nothing but opening a directory and listing it may allocate.
+
+mod file;
+pub mod fork;
+
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+pub use self::file::PlainFile;
+use self::file::{EntryName, errno, from_errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
+use self::fork::{LockDescriptor, SignalsBlocked};
+use crate::error::Error;
+use crate::names::FileName;
+use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
+
+const DEFAULT_DIRECTORY_MODE: u32 = 0o700;
+const DEFAULT_FILE_MODE: u32 = 0o600;
+/// Permission bits, and the sticky, set-group-id and set-user-id bits.
+const MODE_BITS: u32 = 0o7777;
+/// How often a lock file that was replaced while it was being locked is locked anew.
+const LOCK_ATTEMPTS: u32 = 10;
+/// Most random bytes that every system gives in one call.
+const RANDOM_BYTES: usize = 256;
+
+/// Who may use what the log creates, as permission bits. As with `open(2)` and `mkdir(2)`, the process's umask takes bits away and nothing
+/// adds any; what exists already keeps its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Modes {
+    /// For the directory; 0 = 0700.
+    pub directory: u32,
+    /// For the files; 0 = 0600.
+    pub file: u32,
+}
+
+impl Modes {
+    fn directory(self) -> u32 {
+        if self.directory == 0 { DEFAULT_DIRECTORY_MODE } else { self.directory & MODE_BITS }
+    }
+
+    fn file(self) -> u32 {
+        if self.file == 0 { DEFAULT_FILE_MODE } else { self.file & MODE_BITS }
+    }
+}
+
+/// A directory of real files.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    file_mode: u32,
+    /// Last, so that it is given back last.
+    lock: OnceLock<LockDescriptor>,
+}
+
+impl Directory {
+    /// Opens the directory `path`. With `create`, one that is missing is made, but not its parents, and its name is durable afterwards; so is the
+    /// name of a directory that was there and holds no log yet, as far as its parent may be read.
+    pub fn open(path: &CStr, create: bool, modes: Modes) -> Result<Directory, Error> {
+        let (fd, made) = match open_directory(libc::AT_FDCWD, path) {
+            Err(libc::ENOENT) if create => {
+                make_directory(path, modes.directory())?;
+                (open_directory(libc::AT_FDCWD, path).map_err(cannot_open)?, true)
+            }
+            opened => (opened.map_err(cannot_open)?, false),
+        };
+        let directory = Directory { fd, file_mode: modes.file(), lock: OnceLock::new() };
+        if create && (made || directory.has_no_log()) {
+            directory.sync_name(made)?;
+        }
+        Ok(directory)
+    }
+
+    /// Whoever made the directory of a log that is not begun may have died, or never thought, to sync its name.
+    fn has_no_log(&self) -> bool {
+        matches!(stat_at(self.fd(), FileName::Manifest), Err(IoError { kind: IoKind::NotFound, .. }))
+    }
+
+    /// Makes the directory's own name durable, which is an entry of its parent. A parent that may be used but not read cannot be synced: an
+    /// error only if the name is known to be new.
+    fn sync_name(&self, new: bool) -> Result<(), Error> {
+        match open_directory(self.raw(), c"..") {
+            Ok(parent) => sync_everything(parent.as_raw_fd())
+                .map_err(|error| error.in_directory("the parent directory cannot be synced, so the new directory might not survive a power cut")),
+            Err(errno) if new => Err(from_errno(errno).in_directory(
+                "the parent directory cannot be opened to make the new directory durable: allow reading it, or create and sync the directory first",
+            )),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Opens and locks the lock file; `None` if its name meanwhile belongs to another file, or to none, so that the lock means nothing.
+    fn try_lock(&self, flags: libc::c_int, operation: libc::c_int) -> Result<Option<LockDescriptor>, IoError> {
+        let lock = LockDescriptor::register(|| open_at(self.fd(), FileName::Lock, flags, self.file_mode))?;
+        // SAFETY: no pointers; the descriptor is open as long as `lock` lives.
+        match retry(|| unsafe { libc::flock(lock.number(), operation | libc::LOCK_NB) }) {
+            Ok(_) => {}
+            Err(libc::EWOULDBLOCK) => return Err(IoError { kind: IoKind::Locked, os_error: libc::EWOULDBLOCK }),
+            Err(errno) => return Err(from_errno(errno)),
+        }
+        match stat_at(self.fd(), FileName::Lock) {
+            Ok(named) if is_same(&named, &stat(lock.number())?) => Ok(Some(lock)),
+            Ok(_) | Err(IoError { kind: IoKind::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn make_directory(path: &CStr, mode: u32) -> Result<(), Error> {
+    // SAFETY: a string that ends with a zero byte.
+    match retry(|| unsafe { libc::mkdir(path.as_ptr(), mode as libc::mode_t) }) {
+        // If it exists by now, somebody else made it at this moment, and its name may not be durable yet: treated as made here.
+        Ok(_) | Err(libc::EEXIST) => Ok(()),
+        Err(errno) => Err(from_errno(errno).in_directory(match errno {
+            libc::ENOENT => "the parent directory does not exist: create it first, only the last level is made",
+            libc::ENOTDIR => "a part of the path is not a directory: correct the path",
+            libc::EACCES | libc::EPERM => "permission to create the directory is denied: allow it, or create the directory first",
+            libc::EROFS => "the directory cannot be created on a read-only file system: choose another place",
+            libc::ENOSPC | libc::EDQUOT => "no space to create the directory: free some",
+            _ => "the directory cannot be created: see the system's error number",
+        })),
+    }
+}
+
+fn cannot_open(errno: i32) -> Error {
+    let what = match errno {
+        libc::ENOENT => "the directory does not exist: check the path, or let the opening create a log",
+        libc::ENOTDIR => "the path, or a part of it, is not a directory: name a directory",
+        libc::EACCES | libc::EPERM => "permission to open the directory is denied: it must be readable and searchable",
+        libc::ELOOP => "the path has too many symbolic links: correct the path",
+        libc::EMFILE | libc::ENFILE => "too many open files: raise the limit, or close some",
+        _ => "the directory cannot be opened: see the system's error number",
+    };
+    let kind = if errno == libc::ELOOP { IoKind::Other } else { from_errno(errno).kind };
+    IoError { kind, os_error: errno }.in_directory(what)
+}
+
+impl Storage for Directory {
+    type File = PlainFile;
+
+    fn lock(&self, kind: LockKind) -> Result<(), IoError> {
+        let (flags, operation) = match kind {
+            LockKind::Shared => (libc::O_RDONLY, libc::LOCK_SH),
+            LockKind::Exclusive => (libc::O_RDWR | libc::O_CREAT, libc::LOCK_EX),
+        };
+        for _ in 0..LOCK_ATTEMPTS {
+            match self.try_lock(flags, operation) {
+                Ok(Some(lock)) => {
+                    // A second call, which the contract rules out, can only have shared the first one's lock: either will do.
+                    let _ = self.lock.set(lock);
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(IoError { kind: IoKind::NotFound, .. }) if kind == LockKind::Shared => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(from_errno(libc::ESTALE))
+    }
+
+    fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
+        let mut entries = Entries::open(self.raw())?;
+        while let Some(name) = entries.next()? {
+            if let Some(name) = FileName::parse(name.to_bytes()) {
+                each(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: FileName) -> Result<PlainFile, IoError> {
+        open_at(self.fd(), name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, self.file_mode).map(PlainFile::new)
+    }
+
+    fn open(&self, name: FileName, access: Access) -> Result<PlainFile, IoError> {
+        let flags = match access {
+            Access::Read => libc::O_RDONLY,
+            Access::Write => libc::O_RDWR,
+        };
+        open_at(self.fd(), name, flags, 0).map(PlainFile::new)
+    }
+
+    fn rename(&self, from: FileName, to: FileName) -> Result<(), IoError> {
+        let (from_entry, to_entry) = (EntryName::new(from)?, EntryName::new(to)?);
+        match rename_exclusively(self.raw(), &from_entry, &to_entry) {
+            // Unknown to the kernel or the file system, or forbidden by a sandbox that knows no better.
+            Err(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP | libc::EPERM) => {}
+            outcome => return outcome.map_err(from_errno),
+        }
+        // Not atomic, but only the holder of the lock has business here, and it renames a file from one thread at a time.
+        match stat_at(self.fd(), to) {
+            Ok(_) => return Err(from_errno(libc::EEXIST)),
+            Err(IoError { kind: IoKind::NotFound, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        // SAFETY: names that end with a zero byte.
+        retry(|| unsafe { libc::renameat(self.raw(), from_entry.as_ptr(), self.raw(), to_entry.as_ptr()) }).map(drop).map_err(from_errno)
+    }
+
+    fn remove(&self, name: FileName) -> Result<(), IoError> {
+        let name = EntryName::new(name)?;
+        // SAFETY: a name that ends with a zero byte.
+        retry(|| unsafe { libc::unlinkat(self.raw(), name.as_ptr(), 0) }).map(drop).map_err(from_errno)
+    }
+
+    fn sync_dir(&self) -> Result<(), IoError> {
+        sync_everything(self.raw())
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), IoError> {
+        for piece in out.chunks_mut(RANDOM_BYTES) {
+            fill_random(piece).map_err(from_errno)?;
+        }
+        Ok(())
+    }
+
+    fn start_thread(&self, start: &mut dyn FnMut()) {
+        // The thread inherits the mask: a signal meant for the host must not end up on a thread that the host does not know.
+        let _blocked = SignalsBlocked::new();
+        start();
+    }
+}
+
+/// Renames over nothing, as one step; an error means that nothing was renamed.
+fn rename_exclusively(directory: RawFd, from: &EntryName, to: &EntryName) -> Result<(), i32> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // The bare system call, because older C libraries have no function for it.
+    // SAFETY: names that end with a zero byte; the arguments are as wide as the kernel reads them, or widened by the call.
+    return retry(|| unsafe {
+        libc::syscall(libc::SYS_renameat2, directory, from.as_ptr(), directory, to.as_ptr(), libc::RENAME_NOREPLACE)
+    })
+    .map(drop);
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: names that end with a zero byte.
+    return retry(|| unsafe { libc::renameatx_np(directory, from.as_ptr(), directory, to.as_ptr(), libc::RENAME_EXCL) }).map(drop);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (directory, from, to);
+        Err(libc::ENOSYS)
+    }
+}
+
+/// Fills `piece`, which is at most `RANDOM_BYTES` long.
+fn fill_random(piece: &mut [u8]) -> Result<(), i32> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let mut done = 0;
+        while let Some(rest) = piece.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            // SAFETY: `rest` is writable and as long as said.
+            let got = retry(|| unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) })?;
+            done += usize::try_from(got).map_err(|_| libc::EIO)?;
+        }
+        Ok(())
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // SAFETY: `piece` is writable and as long as said.
+    retry(|| unsafe { libc::getentropy(piece.as_mut_ptr().cast(), piece.len()) }).map(drop)
+}
+
+/// The names in a directory.
+struct Entries {
+    stream: NonNull<libc::DIR>,
+}
+
+impl Entries {
+    /// Opens the directory anew: a duplicate of the descriptor would share its position with every other listing.
+    fn open(directory: RawFd) -> Result<Entries, IoError> {
+        let fd = open_directory(directory, c".").map_err(from_errno)?;
+        // SAFETY: an open directory, which the stream owns if there is one.
+        match NonNull::new(unsafe { libc::fdopendir(fd.as_raw_fd()) }) {
+            Some(stream) => {
+                let _ = fd.into_raw_fd();
+                Ok(Entries { stream })
+            }
+            None => Err(from_errno(errno())),
+        }
+    }
+
+    /// The next name, valid until the next call; `None` at the end.
+    fn next(&mut self) -> Result<Option<&CStr>, IoError> {
+        clear_errno();
+        // SAFETY: an open stream that only `self` uses.
+        let entry = unsafe { libc::readdir(self.stream.as_ptr()) };
+        if entry.is_null() {
+            // The end and an error look alike but for this number.
+            return match errno() {
+                0 => Ok(None),
+                errno => Err(from_errno(errno)),
+            };
+        }
+        // SAFETY: an entry's name ends with a zero byte and stays until the stream is read again or closed, which needs `self`. No reference to the
+        // whole entry is formed: the system may give fewer bytes than the type has.
+        Ok(Some(unsafe { CStr::from_ptr((&raw const (*entry).d_name).cast()) }))
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        // SAFETY: an open stream that nobody uses afterwards.
+        unsafe { libc::closedir(self.stream.as_ptr()) };
+    }
+}
+
+/// Sets the calling thread's `errno` to 0.
+fn clear_errno() {
+    #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+    use libc::__errno as location;
+    #[cfg(target_os = "linux")]
+    use libc::__errno_location as location;
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
+    use libc::__error as location;
+    // SAFETY: the address of this thread's number, valid as long as the thread.
+    unsafe { *location() = 0 };
+}

@@ -1,0 +1,274 @@
+//! The segments of an open log, who still reads them, and how far their bytes are durable. Shared by everything that writes, forgets or reads.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result};
+use crate::format::segment_header::SegmentHeader;
+use crate::seq::{Seq, Tail};
+
+/// A segment that holds records.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Its static header.
+    pub header: SegmentHeader,
+    /// Seq of its first record.
+    pub first_seq: Seq,
+    /// The tail in front of it. `first_seq` lies more than one above it if records between were lost.
+    pub before: Tail,
+    /// End of its frames and the tail there; `None` for the segment that is appended to.
+    pub end: Option<(u64, Tail)>,
+}
+
+impl Segment {
+    /// The last data seq in front of this segment's first record. What was lost may have been data.
+    pub fn data_before(&self) -> Seq {
+        if self.hole().is_some() { self.first_seq - 1 } else { self.before.data_seq }
+    }
+
+    /// The records that were lost in front of this segment.
+    pub fn hole(&self) -> Option<(Seq, Seq)> {
+        (self.first_seq > self.before.seq + 1).then(|| (self.before.seq + 1, self.first_seq - 1))
+    }
+}
+
+/// A reader's registration: segments from the one it names on stay on disk.
+#[derive(Debug)]
+pub struct ReaderId(usize);
+
+#[derive(Debug, Default)]
+struct Inner {
+    segments: VecDeque<Segment>,
+    /// Forgotten, in the manifest already, still under their names.
+    doomed: VecDeque<Segment>,
+    readers: Vec<Option<u32>>,
+    floor: Seq,
+    forgotten_data: Seq,
+}
+
+impl Inner {
+    /// Everything that still stands under its name, from the oldest on.
+    fn known(&self) -> impl Iterator<Item = &Segment> {
+        self.doomed.iter().chain(self.segments.iter())
+    }
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Chain {
+    inner: Mutex<Inner>,
+    durable: AtomicU64,
+    readable: AtomicU64,
+    closed: AtomicBool,
+    /// Notified, under `waiting`, when one of the three above changes.
+    changed: Condvar,
+    waiting: Mutex<()>,
+    waiters: AtomicU64,
+}
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under the lock poisons the handle at the ABI; the data is only counters and lists that stay consistent between statements.
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Chain {
+    /// The chain that an opening found, `segments` from the oldest on.
+    pub fn new(segments: impl IntoIterator<Item = Segment>, floor: Seq, forgotten_data: Seq, durable: Seq, readable: Seq) -> Chain {
+        let inner = Inner { segments: segments.into_iter().collect(), floor, forgotten_data, ..Inner::default() };
+        Chain {
+            inner: Mutex::new(inner),
+            durable: AtomicU64::new(durable),
+            readable: AtomicU64::new(readable),
+            ..Chain::default()
+        }
+    }
+
+    /// Everything up to here is durable.
+    pub fn durable(&self) -> Seq {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Everything up to here can be read from the files, durable or not.
+    pub fn readable(&self) -> Seq {
+        self.readable.load(Ordering::Acquire)
+    }
+
+    /// Makes it known that everything up to `seq` is durable.
+    pub fn publish_durable(&self, seq: Seq) {
+        self.durable.store(seq, Ordering::Release);
+        if self.readable() < seq {
+            self.readable.store(seq, Ordering::Release);
+        }
+        self.wake();
+    }
+
+    /// Makes it known that everything up to `seq` is in the files. Goes back when records are taken back.
+    pub fn publish_readable(&self, seq: Seq) {
+        self.readable.store(seq, Ordering::Release);
+    }
+
+    /// No reader gets anything from here on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the log was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Wakes those who wait in `wait_until`, which is cheap when nobody does.
+    pub fn wake(&self) {
+        // The waiter counts itself before it looks at what it waits for; so either it sees the change or this sees the waiter.
+        fence(Ordering::SeqCst);
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            drop(held(&self.waiting));
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until `ready` or the time is over; whether it was ready. `None` waits for ever.
+    pub fn wait_until(&self, timeout: Option<Duration>, mut ready: impl FnMut() -> bool) -> bool {
+        if ready() {
+            return true;
+        }
+        if timeout == Some(Duration::ZERO) {
+            return false;
+        }
+        let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        let mut guard = held(&self.waiting);
+        let outcome = loop {
+            if ready() {
+                break true;
+            }
+            guard = match deadline {
+                None => self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(std::time::Instant::now());
+                    if left.is_zero() {
+                        break false;
+                    }
+                    self.changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        };
+        drop(guard);
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+        outcome
+    }
+
+    /// Records up to here are forgotten, and the last data record among them.
+    pub fn forgotten(&self) -> (Seq, Seq) {
+        let inner = held(&self.inner);
+        (inner.floor, inner.forgotten_data)
+    }
+
+    /// How many segments hold records, and how many more wait to be dropped.
+    pub fn counts(&self) -> (usize, usize) {
+        let inner = held(&self.inner);
+        (inner.segments.len(), inner.doomed.len())
+    }
+
+    /// Seq of the oldest record kept, given the last seq: one above the floor, or behind the hole that begins there.
+    pub fn oldest(&self) -> Seq {
+        let inner = held(&self.inner);
+        let first = inner.floor + 1;
+        let hole = inner.segments.iter().filter_map(Segment::hole).find(|&(from, to)| (from..=to).contains(&first));
+        hole.map_or(first, |(_, to)| to + 1)
+    }
+
+    /// Makes room for one more segment, so that `append` cannot fail.
+    pub fn reserve(&self) -> Result<()> {
+        let mut inner = held(&self.inner);
+        let no_memory = |_| Error::new(Code::NoMemory, "no memory for the list of segments");
+        inner.segments.try_reserve(1).map_err(no_memory)?;
+        let segments = inner.segments.len();
+        inner.doomed.try_reserve(segments + 1).map_err(no_memory)
+    }
+
+    /// The last segment ended at `end`, `next` comes behind it.
+    pub fn append(&self, end: (u64, Tail), next: Segment) {
+        let mut inner = held(&self.inner);
+        if let Some(last) = inner.segments.back_mut() {
+            last.end = Some(end);
+        }
+        inner.segments.push_back(next);
+    }
+
+    /// Index of the oldest segment that still holds records above `floor`, the active one at the latest.
+    pub fn oldest_needed(&self, floor: Seq) -> u32 {
+        let inner = held(&self.inner);
+        let needed = inner.segments.iter().find(|segment| segment.end.is_none_or(|(_, tail)| tail.seq > floor));
+        needed.or(inner.segments.back()).map_or(0, |segment| segment.header.index)
+    }
+
+    /// The segment that holds the record `seq`.
+    pub fn holding(&self, seq: Seq) -> Option<Segment> {
+        let inner = held(&self.inner);
+        let place = inner.segments.iter().position(|segment| segment.end.is_none_or(|(_, tail)| tail.seq >= seq));
+        place.map(|place| inner.segments[place])
+    }
+
+    /// Records up to `floor` are forgotten and segments before `oldest` doomed, as the manifest says already.
+    pub fn forget(&self, floor: Seq, forgotten_data: Seq, oldest: u32) {
+        let mut inner = held(&self.inner);
+        inner.floor = inner.floor.max(floor);
+        inner.forgotten_data = inner.forgotten_data.max(forgotten_data);
+        while inner.segments.len() > 1 && inner.segments.front().is_some_and(|segment| segment.header.index < oldest) {
+            if let Some(segment) = inner.segments.pop_front() {
+                inner.doomed.push_back(segment);
+            }
+        }
+    }
+
+    /// Takes the oldest doomed segment that nobody reads any more.
+    pub fn take_doomed(&self) -> Option<u32> {
+        let mut inner = held(&self.inner);
+        let oldest_read = inner.readers.iter().flatten().min().copied().unwrap_or(u32::MAX);
+        match inner.doomed.front() {
+            Some(segment) if segment.header.index < oldest_read => inner.doomed.pop_front().map(|segment| segment.header.index),
+            _ => None,
+        }
+    }
+
+    /// Registers a reader that needs everything above `after`; returns the segment in which that begins.
+    pub fn enter(&self, after: Seq) -> Result<(ReaderId, Segment)> {
+        let mut inner = held(&self.inner);
+        let place = inner.segments.iter().position(|segment| segment.end.is_none_or(|(_, tail)| tail.seq > after));
+        let Some(segment) = place.or(inner.segments.len().checked_sub(1)).map(|place| inner.segments[place]) else {
+            return Err(Error::new(Code::NotFound, "the log has no segment"));
+        };
+        let slot = match inner.readers.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None => {
+                inner.readers.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for another cursor"))?;
+                inner.readers.push(None);
+                inner.readers.len() - 1
+            }
+        };
+        inner.readers[slot] = Some(segment.header.index);
+        Ok((ReaderId(slot), segment))
+    }
+
+    /// The reader is done with everything before the successor of `index`, which is returned; `None` if there is no successor.
+    pub fn advance(&self, reader: &ReaderId, index: u32) -> Option<Segment> {
+        let mut inner = held(&self.inner);
+        let next = inner.known().find(|segment| segment.header.index > index).copied()?;
+        inner.readers[reader.0] = Some(next.header.index);
+        Some(next)
+    }
+
+    /// What is known now about a segment.
+    pub fn segment(&self, index: u32) -> Option<Segment> {
+        held(&self.inner).known().find(|segment| segment.header.index == index).copied()
+    }
+
+    /// The reader is gone.
+    pub fn leave(&self, reader: &ReaderId) {
+        held(&self.inner).readers[reader.0] = None;
+    }
+}

@@ -1,0 +1,380 @@
+//! What needs the segment alone: the first frame of an opening, rotation, frames larger than a buffer, the swap of a forgotten segment.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::append::watermark;
+use super::state::{Active, Mark};
+use super::{Committer, Guard};
+use crate::chain::Segment;
+use crate::error::{Code, Error, Result};
+use crate::format::constants::FRAME_HEADER_LEN;
+use crate::format::control::{End, How, Link, Open};
+use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::format::manifest_slot::{Bound, Manifest};
+use crate::format::segment_header::SegmentHeader;
+use crate::manifest::InstallError;
+use crate::names::FileName;
+use crate::segment::buffer::{CommitBuffer, Placed};
+use crate::segment::payload::{Control, Payload, control_header, relative};
+use crate::seq::Seq;
+use crate::spares::Prepared;
+use crate::storage::{File, IoError, IoKind, Storage};
+
+impl<S: Storage> Committer<S> {
+    /// Returns when a frame of `len` bytes can be placed with `room` left behind it: the manifest says dirty, the segment has its OPEN and space,
+    /// the buffer has space or is empty for a frame larger than it. On an error nothing was appended.
+    pub(super) fn make_room<'a>(&'a self, mut state: Guard<'a, S>, len: u64, room: u64) -> Result<Guard<'a, S>> {
+        loop {
+            state.check_usable()?;
+            if state.taken_back.is_some() || state.exclusive || state.exclusive_wanted > 0 {
+                state = self.wait(state);
+            } else if !state.dirty {
+                state = self.make_dirty(state)?;
+            } else if state.filling.end() == state.active.header.data_start {
+                self.place_open(&mut state);
+            } else if state.filling.end() + len + room > state.active.header.capacity {
+                state = self.rotate(state)?;
+            } else if state.filling.has_room(len) || state.filling.bytes().is_empty() {
+                return Ok(state);
+            } else if state.writing {
+                state = self.wait(state);
+            } else {
+                state.writing = true;
+                let (next, outcome) = self.write_out(state);
+                state = next;
+                state.writing = false;
+                self.changed.notify_all();
+                outcome?;
+            }
+        }
+    }
+
+    /// Becomes exclusive; false if the segment changed or the handle failed meanwhile, so that the caller looks anew.
+    fn acquire<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, bool) {
+        let segment = state.active.header.index;
+        state.exclusive_wanted += 1;
+        while state.exclusive || state.writing || state.syncing || state.taken_back.is_some() {
+            state = self.wait(state);
+        }
+        state.exclusive_wanted -= 1;
+        let go = state.active.header.index == segment && state.check_usable().is_ok();
+        if go {
+            state.exclusive = true;
+        } else {
+            self.changed.notify_all();
+        }
+        (state, go)
+    }
+
+    fn release(&self, state: &mut Guard<'_, S>) {
+        state.exclusive = false;
+        self.changed.notify_all();
+    }
+
+    /// Before the first frame of an opening: a usable spare, so that a log that can write can also recover, then the manifest says dirty.
+    fn make_dirty<'a>(&'a self, state: Guard<'a, S>) -> Result<Guard<'a, S>> {
+        let (mut state, go) = self.acquire(state);
+        if !go || state.dirty {
+            if go {
+                self.release(&mut state);
+            }
+            return Ok(state);
+        }
+        drop(state);
+        let installed = self.parts.spares.ensure(1).map_err(|error| InstallError { error, is_final: false }).and_then(|()| {
+            self.parts.manifest.install(|manifest| manifest.dirty = true)
+        });
+        if installed.is_ok() {
+            // Rotation needs two; better prepared now than when the segment is full.
+            self.parts.bell.ring(|work| work.prepare = true);
+        }
+        let mut state = self.lock();
+        self.release(&mut state);
+        match installed {
+            Ok(_) => {
+                state.dirty = true;
+                Ok(state)
+            }
+            Err(failed) => {
+                if failed.is_final {
+                    self.fail(&mut state);
+                }
+                Err(failed.error)
+            }
+        }
+    }
+
+    fn place_open(&self, state: &mut Guard<'_, S>) {
+        let payload = state.active.open.encode();
+        let segment = state.active.header;
+        state.last_frame = state.filling.push(&segment, &control_header(Kind::Open, &payload), &Control(&payload));
+    }
+
+    /// Goes on in a prepared segment. Costs one sync: END into the old one, sync; the new one's OPEN goes out with its first frames.
+    fn rotate<'a>(&'a self, state: Guard<'a, S>) -> Result<Guard<'a, S>> {
+        let (mut state, go) = self.acquire(state);
+        if !go {
+            return Ok(state);
+        }
+        drop(state);
+        // One to go on in and a further one, without which its OPEN may not be written.
+        let next = self.parts.spares.ensure(2).and_then(|()| self.parts.chain.reserve()).and_then(|()| {
+            self.parts.spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment"))
+        });
+        state = self.lock();
+        let outcome = match next {
+            Ok(next) => {
+                let (after, outcome) = self.rotate_to(state, next);
+                state = after;
+                outcome
+            }
+            Err(error) => Err(error),
+        };
+        self.release(&mut state);
+        outcome?;
+        drop(state);
+        self.parts.bell.ring(|work| work.prepare = true);
+        Ok(self.lock())
+    }
+
+    fn rotate_to<'a>(&'a self, mut state: Guard<'a, S>, next: Prepared<S::File>) -> (Guard<'a, S>, Result<()>) {
+        let end = End { successor: next.header.index, last_seq: state.tail.seq, before_crc: state.last_frame.crc }.encode();
+        let mut header = control_header(Kind::End, &end);
+        if !state.filling.has_room(header.len()) {
+            let (after, outcome) = self.write_out(state);
+            state = after;
+            if outcome.is_err() {
+                self.parts.spares.put_back(next);
+                return (state, outcome);
+            }
+        }
+        header.relative_seq = relative(state.tail.seq + 1, state.active.open.first_seq);
+        header.watermark = watermark(&state);
+        let segment = state.active.header;
+        state.last_frame = state.filling.push(&segment, &header, &Control(&end));
+        let (after, outcome) = self.write_out(state);
+        state = after;
+        if outcome.is_err() {
+            self.parts.spares.put_back(next);
+            return (state, outcome);
+        }
+        let (after, outcome) = self.sync_written(state);
+        state = after;
+        if outcome.is_err() {
+            return (state, outcome);
+        }
+        let link = Link {
+            index: segment.index,
+            end: state.synced.offset,
+            last_frame: state.last_frame.offset,
+            last_crc: state.last_frame.crc,
+        };
+        let open = self.next_open(&state, How::Rotated, link);
+        self.parts.chain.append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
+        self.enter(&mut state, next.header, next.file, open, Placed::default(), next.header.data_start);
+        self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        (state, Ok(()))
+    }
+
+    fn next_open(&self, state: &Guard<'_, S>, how: How, link: Link) -> Open {
+        Open { first_seq: state.tail.seq + 1, how, link, before: state.tail, checkpoint: state.checkpoint, epoch: state.epoch }
+    }
+
+    fn enter(
+        &self,
+        state: &mut Guard<'_, S>,
+        header: SegmentHeader,
+        file: S::File,
+        open: Open,
+        last_frame: Placed,
+        offset: u64,
+    ) {
+        state.active = Active { header, file: Arc::new(file), open };
+        state.filling.restart(offset);
+        state.last_frame = last_frame;
+        let mark = Mark { offset, tail: state.tail, last_frame };
+        state.written = mark;
+        state.synced = mark;
+    }
+
+    /// Writes a frame that is larger than a buffer straight to the file. The buffer is empty.
+    pub(super) fn write_large<'a>(&'a self, state: Guard<'a, S>, header: &FrameHeader, payload: &impl Payload) -> Result<Guard<'a, S>> {
+        let mut state = state;
+        // The caller holds the lock and has seen that nobody is exclusive; a write or a sync of earlier frames may be under way.
+        state.exclusive = true;
+        while state.writing || state.syncing {
+            state = self.wait(state);
+        }
+        if let Err(error) = state.check_usable() {
+            self.release(&mut state);
+            return Err(error);
+        }
+        let base = state.filling.base();
+        let end = base + header.len();
+        let segment = state.active.header;
+        let file = Arc::clone(&state.active.file);
+        drop(state);
+        let mut encoded = [0; FRAME_HEADER_LEN];
+        let crc = header.encode(segment.seed, base, &mut encoded);
+        let written = stream(&*file, base, &encoded, payload, u64::from(header.payload_len));
+        let mut state = self.lock();
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let outcome = match written {
+            Ok(()) => {
+                state.last_frame = Placed { offset: base, crc };
+                state.filling.restart(end);
+                Ok(())
+            }
+            Err(io) => {
+                let (after, outcome) = self.take_back(state, io, end);
+                state = after;
+                outcome
+            }
+        };
+        self.release(&mut state);
+        outcome.map(|()| state)
+    }
+
+    /// After a rotation without a record behind it: puts the OPEN into the segment, so that a clean log ends in its last one.
+    pub(super) fn settle_open<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
+        if state.bound.segment == state.active.header.index || state.failure.is_some() {
+            return (state, Ok(()));
+        }
+        if state.filling.end() == state.active.header.data_start {
+            self.place_open(&mut state);
+        }
+        let (state, outcome) = self.write_out(state);
+        match outcome {
+            Ok(()) => self.sync_written(state),
+            Err(error) => (state, Err(error)),
+        }
+    }
+
+    /// Replaces the active segment, all of whose records are to be forgotten, by a prepared one; `install` completes the manifest's new content.
+    /// Returns the new segment, or `None` if something was appended meanwhile or a spare is lacking, and nothing changed.
+    pub fn swap_forgotten(
+        &self,
+        up_to: Seq,
+        install: impl FnOnce(&mut Manifest, u32),
+    ) -> core::result::Result<Option<u32>, InstallError> {
+        let state = self.lock();
+        state.check_usable().map_err(|error| InstallError { error, is_final: false })?;
+        if state.tail.seq != up_to || state.filling.end() == state.active.header.data_start {
+            return Ok(None);
+        }
+        let (mut state, go) = self.acquire(state);
+        if !go {
+            return Ok(None);
+        }
+        if state.tail.seq != up_to || state.synced.tail.seq != up_to || state.synced.offset != state.filling.end() || !state.dirty {
+            self.release(&mut state);
+            return Ok(None);
+        }
+        drop(state);
+        let next = self.parts.spares.ensure(1).and_then(|()| self.parts.chain.reserve());
+        let next = next.ok().and_then(|()| self.parts.spares.take());
+        let mut state = self.lock();
+        let Some(next) = next else {
+            self.release(&mut state);
+            return Ok(None);
+        };
+        let link = Link {
+            index: state.active.header.index,
+            end: state.synced.offset,
+            last_frame: state.last_frame.offset,
+            last_crc: state.last_frame.crc,
+        };
+        let open = self.next_open(&state, How::Recovered, link);
+        drop(state);
+        let name = FileName::Segment(next.header.index);
+        let opened = write_open(&next, &open);
+        let outcome = match opened {
+            // A leftover that nothing names; its blocks are used again under another index.
+            Err(io) => {
+                self.parts.spares.give_back(name);
+                Err(InstallError { error: io.in_file(name, "cannot begin a new segment"), is_final: false })
+            }
+            Ok((placed, end)) => {
+                let bound = Bound { segment: next.header.index, offset: end, tail: open.before };
+                self.parts
+                    .manifest
+                    .install_twice(|manifest| {
+                        manifest.bound = bound;
+                        manifest.dirty = false;
+                        install(manifest, next.header.index);
+                    })
+                    // Whether the disk names the old segment or the new one is not known, so neither may be written to.
+                    .map_err(|failed| InstallError { is_final: true, ..failed })
+                    .map(|_| (placed, end, bound))
+            }
+        };
+        let mut state = self.lock();
+        let outcome = match outcome {
+            Ok((placed, end, bound)) => {
+                self.parts
+                    .chain
+                    .append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
+                self.enter(&mut state, next.header, next.file, open, placed, end);
+                state.bound = bound;
+                state.dirty = false;
+                Ok(Some(bound.segment))
+            }
+            Err(failed) => {
+                if failed.is_final {
+                    self.fail(&mut state);
+                }
+                Err(failed)
+            }
+        };
+        self.release(&mut state);
+        outcome
+    }
+}
+
+/// Writes the OPEN frame of a segment that replaces another and syncs it; where it stands and where it ends.
+fn write_open<F: File>(next: &Prepared<F>, open: &Open) -> core::result::Result<(Placed, u64), IoError> {
+    let payload = open.encode();
+    let header = control_header(Kind::Open, &payload);
+    // A frame of a hundred bytes: failing to allocate it is failing to begin the segment.
+    let mut frame = CommitBuffer::with_capacity(header.len() as usize)
+        .map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 })?;
+    frame.restart(next.header.data_start);
+    let placed = frame.push(&next.header, &header, &Control(&payload));
+    next.file.write_at(frame.base(), frame.bytes())?;
+    next.file.sync()?;
+    Ok((placed, frame.end()))
+}
+
+/// Writes header, payload and padding at `base`.
+fn stream<F: File>(file: &F, base: u64, header: &[u8], payload: &impl Payload, len: u64) -> core::result::Result<(), IoError> {
+    let mut at = base;
+    let mut outcome = Ok(());
+    let mut staged = [0u8; 4096];
+    let mut held = header.len();
+    staged[..held].copy_from_slice(header);
+    let mut put = |piece: &[u8]| {
+        if outcome.is_err() {
+            return;
+        }
+        // Small pieces are gathered, large ones go from the caller's memory.
+        if held + piece.len() > staged.len() {
+            outcome = file.write_at(at, &staged[..held]);
+            at += held as u64;
+            held = 0;
+            if outcome.is_ok() && piece.len() > staged.len() {
+                outcome = file.write_at(at, piece);
+                at += piece.len() as u64;
+                return;
+            }
+        }
+        if outcome.is_ok() {
+            staged[held..held + piece.len()].copy_from_slice(piece);
+            held += piece.len();
+        }
+    };
+    payload.visit(&mut put);
+    put(&[0; 8][..(padded(len) - len) as usize]);
+    outcome?;
+    file.write_at(at, &staged[..held])
+}

@@ -1,0 +1,246 @@
+//! Writing and syncing in groups, and what happens when either fails.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::{Mark, TakenBack};
+use super::{Committer, Guard, poisoned};
+use crate::error::{Code, Error, Result};
+use crate::format::manifest_slot::Bound;
+use crate::names::FileName;
+use crate::seq::{self, Seq};
+use crate::storage::{File, IoError, Storage};
+
+/// What a failed write is overwritten with.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+impl<S: Storage> Committer<S> {
+    /// Returns once everything up to `seq` is durable; `seq::LAST` stands for everything appended so far.
+    pub fn sync(&self, seq: Seq) -> Result<()> {
+        let state = self.lock();
+        let seq = match seq {
+            seq::LAST => state.tail.seq,
+            seq if seq > state.tail.seq => {
+                return Err(Error::new(Code::Range, "seq is above the last sequence number").seqs(seq.min(seq::MAX), 0));
+            }
+            seq => seq,
+        };
+        if state.failure.is_none() && state.synced.tail.seq >= seq {
+            return if state.shut { state.check_usable() } else { Ok(()) };
+        }
+        state.check_usable()?;
+        self.wait_durable(state, seq).1
+    }
+
+    /// Hands everything appended so far to the operating system; returns up to where.
+    pub fn flush(&self) -> Result<Seq> {
+        let state = self.lock();
+        state.check_usable()?;
+        let seq = state.tail.seq;
+        self.wait_written(state, seq).1.map(|()| seq)
+    }
+
+    /// For the background thread: syncs what is written and what is in the buffer.
+    pub fn sync_in_background(&self) {
+        let mut state = self.lock();
+        state.timer_set = false;
+        if state.failure.is_none() && !state.shut {
+            let seq = state.tail.seq;
+            // A failure poisons the handle, which is how everybody learns of it.
+            let _poisoned_if_failed = self.wait_durable(state, seq);
+        }
+    }
+
+    /// Waits until `seq` is durable, leading a group if nobody does.
+    pub(super) fn wait_durable<'a>(&'a self, state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
+        self.wait_for(state, seq, |state| state.synced.tail.seq, |state| state.syncing, Self::lead_sync)
+    }
+
+    /// Waits until `seq` is in the hands of the operating system, writing it if nobody does.
+    pub(super) fn wait_written<'a>(&'a self, state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
+        self.wait_for(state, seq, |state| state.written.tail.seq, |state| state.writing, Self::lead_write)
+    }
+
+    fn wait_for<'a>(
+        &'a self,
+        mut state: Guard<'a, S>,
+        seq: Seq,
+        reached: impl Fn(&Guard<'a, S>) -> Seq,
+        led: impl Fn(&Guard<'a, S>) -> bool,
+        lead: impl Fn(&'a Self, Guard<'a, S>) -> Guard<'a, S>,
+    ) -> (Guard<'a, S>, Result<()>) {
+        state.waiting_calls += 1;
+        let outcome = loop {
+            if reached(&state) >= seq {
+                break Ok(());
+            }
+            if let Some(taken_back) = state.taken_back.filter(|taken_back| seq > taken_back.good) {
+                break Err(taken_back.error);
+            }
+            if let Some(failure) = state.failure {
+                break Err(poisoned(failure));
+            }
+            if led(&state) || state.exclusive {
+                state = self.wait(state);
+            } else {
+                state = lead(self, state);
+            }
+        };
+        state.waiting_calls -= 1;
+        self.end_take_back(&mut state);
+        (state, outcome)
+    }
+
+    /// Writes, then syncs what was written before the sync began. On a failure the state says so.
+    fn lead_sync<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
+        state.syncing = true;
+        while state.writing {
+            state = self.wait(state);
+        }
+        if state.failure.is_none() {
+            state.writing = true;
+            let (next, written) = self.write_out(state);
+            state = next;
+            state.writing = false;
+            if written.is_ok() && state.failure.is_none() {
+                self.changed.notify_all();
+                state = self.sync_written(state).0;
+            }
+        }
+        state.syncing = false;
+        self.changed.notify_all();
+        state
+    }
+
+    fn lead_write<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
+        state.writing = true;
+        let (mut state, _state_says) = self.write_out(state);
+        state.writing = false;
+        self.changed.notify_all();
+        state
+    }
+
+    /// Syncs what is written. The caller holds the syncing role, or is exclusive.
+    pub(super) fn sync_written<'a>(&'a self, state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
+        // Captured before the sync begins: what is written while it runs may or may not be part of it.
+        let mark = state.written;
+        let file = Arc::clone(&state.active.file);
+        drop(state);
+        let synced = file.sync();
+        let mut state = self.lock();
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        match synced {
+            Ok(()) if state.failure.is_none() => {
+                self.mark_synced(&mut state, mark);
+                (state, Ok(()))
+            }
+            Ok(()) => {
+                let error = state.check_usable();
+                (state, error)
+            }
+            Err(io) => {
+                self.fail(&mut state);
+                let name = FileName::Segment(state.active.header.index);
+                let error = io.in_file(name, "cannot sync the segment: what was not synced before is in doubt; close the log and open it again");
+                let error = Error { code: Code::Failed, ..error }.seqs(state.synced.tail.seq + 1, state.tail.seq);
+                (state, Err(error))
+            }
+        }
+    }
+
+    pub(super) fn mark_synced(&self, state: &mut Guard<'_, S>, mark: Mark) {
+        state.synced = mark;
+        if mark.offset > state.active.header.data_start {
+            state.bound = Bound { segment: state.active.header.index, offset: mark.offset, tail: mark.tail };
+        }
+        self.parts.chain.publish_durable(mark.tail.seq);
+    }
+
+    /// Writes the filled buffer. The caller holds the writing role, or is exclusive.
+    pub(super) fn write_out<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
+        if state.filling.bytes().is_empty() {
+            return (state, Ok(()));
+        }
+        let next = mem::take(&mut state.idle);
+        let mut buffer = mem::replace(&mut state.filling, next);
+        state.filling.restart(buffer.end());
+        let mark = Mark { offset: buffer.end(), tail: state.tail, last_frame: state.last_frame };
+        let file = Arc::clone(&state.active.file);
+        drop(state);
+        let written = file.write_at(buffer.base(), buffer.bytes());
+        let end = buffer.end();
+        buffer.restart(0);
+        let mut state = self.lock();
+        state.idle = buffer;
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        match written {
+            Ok(()) => {
+                self.mark_written(&mut state, mark);
+                (state, Ok(()))
+            }
+            Err(io) => self.take_back(state, io, end),
+        }
+    }
+
+    pub(super) fn mark_written(&self, state: &mut Guard<'_, S>, mark: Mark) {
+        state.written = mark;
+        if state.failure.is_none() {
+            self.parts.chain.publish_readable(mark.tail.seq);
+        }
+    }
+
+    /// A write of frames up to `end` failed. The range is zeroed, synced and taken back if every record in and behind it belongs to calls that
+    /// all return the error; otherwise the handle is poisoned. The caller holds the writing role, or is exclusive.
+    pub(super) fn take_back<'a>(&'a self, mut state: Guard<'a, S>, io: IoError, end: u64) -> (Guard<'a, S>, Result<()>) {
+        let name = FileName::Segment(state.active.header.index);
+        let from = state.written.offset;
+        let error = io.in_file(name, "cannot write to the segment; these records were not appended").at(from);
+        let good = state.written.tail.seq;
+        if state.failure.is_some() || state.accepted > good {
+            self.fail(&mut state);
+            let failure = state.check_usable();
+            return (state, failure.and(Err(error)));
+        }
+        let error = if state.tail.seq > good { error.seqs(good + 1, state.tail.seq) } else { error };
+        // Appends wait from here on; calls that wait for records above `good` return the error.
+        state.taken_back = Some(TakenBack { error, good });
+        // Counted as one of them, so that it does not end before the range is clean.
+        state.waiting_calls += 1;
+        let file = Arc::clone(&state.active.file);
+        drop(state);
+        let zeroed = zero(&*file, from, end).and_then(|()| file.sync());
+        let mut state = self.lock();
+        state.waiting_calls -= 1;
+        if zeroed.is_err() {
+            self.fail(&mut state);
+        } else {
+            let written = state.written;
+            state.tail = written.tail;
+            state.last_frame = written.last_frame;
+            state.filling.restart(written.offset);
+            state.checkpoints.cut(written.tail);
+            self.last_seq.store(written.tail.seq, Ordering::Release);
+        }
+        self.end_take_back(&mut state);
+        self.changed.notify_all();
+        (state, Err(error))
+    }
+
+    /// Lets appends go on once every call whose record was taken back has returned.
+    fn end_take_back(&self, state: &mut Guard<'_, S>) {
+        if state.taken_back.is_some() && state.waiting_calls == 0 {
+            state.taken_back = None;
+            self.changed.notify_all();
+        }
+    }
+}
+
+fn zero<F: File>(file: &F, mut from: u64, end: u64) -> core::result::Result<(), IoError> {
+    while from < end {
+        let len = (end - from).min(ZEROS.len() as u64);
+        file.write_at(from, &ZEROS[..len as usize])?;
+        from += len;
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Appending: group commit with two buffers, syncing, rotation.
+//!
+//! Everything hangs on one lock, under which no I/O happens. I/O is done by whoever holds a role, which is a flag under the lock:
+//! - *writing*: takes the filled buffer, gives the other one to the appenders and writes it to the segment. One at a time, so bytes go out in order.
+//! - *syncing*: writes, then syncs what was written before the sync began, and wakes those whose records that covers. Whoever needs durability
+//!   and finds the role free takes it; the others wait and share its sync (group commit).
+//! - *exclusive*: both at once and no appends: rotation, the first frame of an opening, frames larger than a buffer, the swap of a forgotten segment.
+
+mod append;
+mod exclusive;
+mod group;
+mod state;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use append::Durability;
+pub use state::Start;
+
+use crate::config::{BACKGROUND_SYNC_BYTES, Config, SyncMode};
+use crate::error::{Code, Error, Result};
+use crate::format::manifest_slot::Bound;
+use crate::parts::Parts;
+use crate::seq::Seq;
+use crate::storage::Storage;
+
+use state::{Failure, State};
+
+/// What was done since the log was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    appends: AtomicU64,
+    bytes: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+    rotations: AtomicU64,
+}
+
+/// A reading of the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Calls that appended.
+    pub appends: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Writes of a buffer.
+    pub writes: u64,
+    /// Syncs of a segment.
+    pub syncs: u64,
+    /// Rotations.
+    pub rotations: u64,
+}
+
+/// See the module's head.
+pub struct Committer<S: Storage> {
+    parts: Parts<S>,
+    mode: SyncMode,
+    segment_bytes: u64,
+    batch_records: u64,
+    batch_interval: Option<Duration>,
+    sync_bytes: u64,
+    state: Mutex<State<S::File>>,
+    /// Notified when a role becomes free, records become durable or the handle fails.
+    changed: Condvar,
+    last_seq: AtomicU64,
+    counters: Counters,
+}
+
+type Guard<'a, S> = MutexGuard<'a, State<<S as Storage>::File>>;
+
+impl<S: Storage> Committer<S> {
+    /// Goes on where an opening says.
+    pub fn new(parts: Parts<S>, config: &Config, segment_bytes: u64, start: Start<S::File>) -> Result<Committer<S>> {
+        let last_seq = AtomicU64::new(start.tail.seq);
+        let state = State::new(start, segment_bytes)?;
+        Ok(Committer {
+            parts,
+            mode: config.sync_mode,
+            segment_bytes,
+            batch_records: u64::from(config.batch_records),
+            batch_interval: (config.batch_interval_us > 0).then(|| Duration::from_micros(u64::from(config.batch_interval_us))),
+            sync_bytes: BACKGROUND_SYNC_BYTES.min(segment_bytes / 4),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            last_seq,
+            counters: Counters::default(),
+        })
+    }
+
+    /// The last seq appended.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// A point up to which everything is durable.
+    pub fn bound(&self) -> Bound {
+        self.lock().bound
+    }
+
+    /// The last data seq at or below `seq`, if that is remembered.
+    pub fn data_seq_at(&self, seq: Seq) -> Option<Seq> {
+        self.lock().checkpoints.data_seq_at(seq)
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { appends, bytes, writes, syncs, rotations } = &self.counters;
+        Counts { appends: read(appends), bytes: read(bytes), writes: read(writes), syncs: read(syncs), rotations: read(rotations) }
+    }
+
+    /// Whether a failure poisoned the handle.
+    pub fn is_poisoned(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
+    /// Poisons the handle: for failures that happen outside, after which nothing more may be acknowledged.
+    pub fn poison(&self) {
+        let mut state = self.lock();
+        self.fail(&mut state);
+    }
+
+    /// Fails if the handle is poisoned or shut down.
+    pub fn check_usable(&self) -> Result<()> {
+        self.lock().check_usable()
+    }
+
+    /// No appends from here on; waiting ones whose record is in the buffer still complete.
+    pub fn shut_down(&self) {
+        self.lock().shut = true;
+        self.changed.notify_all();
+        self.parts.chain.close();
+    }
+
+    /// The final sync of a log that is being closed; where it ended. Nobody else uses the log any more.
+    pub fn finish(&self) -> Result<(Bound, bool)> {
+        let state = self.lock();
+        let last = state.tail.seq;
+        let (state, outcome) = self.wait_durable(state, last);
+        outcome?;
+        let (state, outcome) = self.settle_open(state);
+        outcome?;
+        Ok((state.bound, state.dirty))
+    }
+
+    fn lock(&self) -> Guard<'_, S> {
+        // A panic under the lock poisons the handle at the ABI, which every call checks before it relies on the state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&'a self, state: Guard<'a, S>) -> Guard<'a, S> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Poisons the handle. What is not known to be durable is in doubt from here on.
+    fn fail(&self, state: &mut State<S::File>) {
+        if state.failure.is_none() {
+            state.failure = Some(Failure { durable: state.synced.tail.seq, last: state.tail.seq });
+            // Cursors stop at the durable seq, whatever they were asked to show.
+            self.parts.chain.publish_readable(state.synced.tail.seq);
+            self.parts.chain.wake();
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// The answer of a poisoned handle.
+fn poisoned(failure: Failure) -> Error {
+    let error = Error::new(Code::Failed, "an earlier write or sync failed; close the log and open it again: what was acknowledged is there");
+    if failure.last > failure.durable { error.seqs(failure.durable + 1, failure.last) } else { error }
+}

@@ -1,0 +1,421 @@
+//! Replay: the records above a seq, in order, as far as they may be shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chain::{Chain, ReaderId, Segment};
+use crate::config::BUFFER_BYTES;
+use crate::error::{Code, Error, Result};
+use crate::format::batch::{self, BatchEntry};
+use crate::format::checksum;
+use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
+use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::names::FileName;
+use crate::protocol::gap;
+use crate::segment::scan::MIN_WINDOW_BYTES;
+use crate::seq::Seq;
+use crate::storage::{Access, File, Storage};
+
+/// What a cursor shows beside durable data records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// CHECKPOINT records too.
+    pub raw: bool,
+    /// Records that are not durable yet too.
+    pub unsynced: bool,
+    /// What comes behind records that damage took, without an error.
+    pub skip_lost: bool,
+}
+
+/// A record in the cursor's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its seq.
+    pub seq: Seq,
+    /// The last seq of its batch; its own if it is alone.
+    pub batch_last_seq: Seq,
+    /// What it does.
+    pub op: u8,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// Where a record lies in the buffer.
+#[derive(Clone, Copy)]
+struct Found {
+    seq: Seq,
+    batch_last_seq: Seq,
+    op: u8,
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
+/// A batch that is being handed out.
+#[derive(Clone, Copy)]
+struct OpenBatch {
+    next: u32,
+    count: u32,
+    /// Seq of its first record.
+    first_seq: Seq,
+    /// Where in the buffer its table begins, behind the count.
+    table: usize,
+    /// Where in the buffer the next entry's bytes begin.
+    bytes: usize,
+}
+
+/// See the module's head. Reads from the files, with one buffer; a frame larger than it makes it grow.
+pub struct Cursor<S: Storage> {
+    storage: Arc<S>,
+    chain: Arc<Chain>,
+    reader: ReaderId,
+    options: ReplayOptions,
+    segment: Segment,
+    file: S::File,
+    /// The seq that comes next.
+    expected: Seq,
+    /// Records up to here are not wanted.
+    after: Seq,
+    /// Offset of the next frame.
+    position: u64,
+    buffer: Vec<u8>,
+    buffer_start: u64,
+    buffer_len: usize,
+    /// What could be shown when the buffer was filled: bytes of later records may have changed since.
+    buffer_limit: Seq,
+    batch: Option<OpenBatch>,
+    /// The first fragments of a record.
+    fragments: Option<Fragments>,
+    damage: Option<Error>,
+}
+
+struct Fragments {
+    bytes: Vec<u8>,
+    key_len: usize,
+    op: u8,
+}
+
+impl<S: Storage> Cursor<S> {
+    /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
+    pub fn new(storage: Arc<S>, chain: Arc<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
+        let len = (BUFFER_BYTES as u64).min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a cursor"))?;
+        buffer.resize(len, 0);
+        let (reader, segment) = chain.enter(after)?;
+        let file = match open_segment(&*storage, &segment) {
+            Ok(file) => file,
+            Err(error) => {
+                chain.leave(&reader);
+                return Err(error);
+            }
+        };
+        Ok(Cursor {
+            storage,
+            chain,
+            reader,
+            options,
+            position: segment.header.data_start,
+            expected: segment.first_seq,
+            segment,
+            file,
+            after,
+            buffer,
+            buffer_start: 0,
+            buffer_len: 0,
+            buffer_limit: 0,
+            batch: None,
+            fragments: None,
+            damage: None,
+        })
+    }
+
+    /// Whether it shows what is not durable yet.
+    pub fn shows_unsynced(&self) -> bool {
+        self.options.unsynced
+    }
+
+    /// Whether there is more to show than was shown.
+    pub fn has_more(&self) -> bool {
+        self.batch.is_some() || self.limit() >= self.expected
+    }
+
+    /// Whether the log was closed.
+    pub fn is_closed(&self) -> bool {
+        self.chain.is_closed()
+    }
+
+    /// Waits until `ready`, which is asked again whenever something became durable; whether it was.
+    pub fn wait_until(&self, timeout: Option<Duration>, ready: impl FnMut() -> bool) -> bool {
+        self.chain.wait_until(timeout, ready)
+    }
+
+    fn limit(&self) -> Seq {
+        if self.options.unsynced { self.chain.readable() } else { self.chain.durable() }
+    }
+
+    /// The next record; `None` at the end, behind which more may come later.
+    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        if self.chain.is_closed() {
+            return Err(Error::new(Code::Closed, "the log has been shut down or closed"));
+        }
+        if let Some(damage) = self.damage {
+            return Err(damage);
+        }
+        match self.find() {
+            Ok(Some(found)) => Ok(Some(Record {
+                seq: found.seq,
+                batch_last_seq: found.batch_last_seq,
+                op: found.op,
+                key: &self.bytes()[found.key..found.value],
+                value: &self.bytes()[found.value..found.end],
+            })),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                if matches!(error.code, Code::Corrupt | Code::Gap) {
+                    self.damage = Some(error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What the last record's places refer to.
+    fn bytes(&self) -> &[u8] {
+        match &self.fragments {
+            Some(fragments) => &fragments.bytes,
+            None => &self.buffer,
+        }
+    }
+
+    fn find(&mut self) -> Result<Option<Found>> {
+        loop {
+            if let Some(found) = self.next_of_batch() {
+                if found.seq > self.after {
+                    return Ok(Some(found));
+                }
+                continue;
+            }
+            let limit = self.limit();
+            if self.expected > limit || !self.at_a_frame()? {
+                return Ok(None);
+            }
+            let header = self.frame()?;
+            let payload = (self.position - self.buffer_start) as usize + FRAME_HEADER_LEN;
+            let len = header.payload_len as usize;
+            self.position += header.len();
+            if header.kind != Kind::Middle && header.kind != Kind::Last {
+                self.fragments = None;
+            }
+            let seq = self.expected;
+            match header.kind {
+                Kind::Open => {}
+                Kind::End => self.to_successor()?,
+                Kind::Record => {
+                    self.expected += 1;
+                    let shown = self.options.raw || header.op != OP_CHECKPOINT;
+                    if seq > self.after && shown {
+                        let key = payload + header.key_len as usize;
+                        return Ok(Some(Found { seq, batch_last_seq: seq, op: header.op, key: payload, value: key, end: payload + len }));
+                    }
+                }
+                Kind::Batch => self.begin_batch(payload, len)?,
+                Kind::First | Kind::Middle | Kind::Last => {
+                    if let Some(found) = self.fragment(&header, payload, len)? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes to the successor where this segment's frames end; false if it is not there yet.
+    fn at_a_frame(&mut self) -> Result<bool> {
+        loop {
+            if self.segment.end.is_none()
+                && let Some(known) = self.chain.segment(self.segment.header.index)
+            {
+                self.segment.end = known.end;
+            }
+            match self.segment.end {
+                Some((end, _)) if self.position >= end => {
+                    if !self.advance()? {
+                        return Ok(false);
+                    }
+                    if self.expected > self.limit() {
+                        return Ok(false);
+                    }
+                }
+                _ => return Ok(true),
+            }
+        }
+    }
+
+    fn to_successor(&mut self) -> Result<()> {
+        if self.advance()? {
+            return Ok(());
+        }
+        Err(self.corrupt("the segment ends, but no segment follows it"))
+    }
+
+    /// To the next segment of the chain, if there is one.
+    fn advance(&mut self) -> Result<bool> {
+        let Some(next) = self.chain.advance(&self.reader, self.segment.header.index) else {
+            return Ok(false);
+        };
+        self.file = open_segment(&*self.storage, &next)?;
+        if next.before.seq + 1 != self.expected {
+            return Err(self.corrupt("the segment does not end with the seq that its successor names"));
+        }
+        self.segment = next;
+        self.position = next.header.data_start;
+        self.buffer_len = 0;
+        if let Some((first, last)) = next.hole() {
+            self.expected = next.first_seq;
+            if last > self.after && !self.options.skip_lost {
+                return Err(gap::lost(first.max(self.after + 1), last));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The frame at the position, whole in the buffer and verified.
+    fn frame(&mut self) -> Result<FrameHeader> {
+        let segment = self.segment.header;
+        let at = self.load(FRAME_HEADER_LEN)?;
+        let decoded = at.and_then(|at| {
+            FrameHeader::decode(segment.seed, segment.capacity, self.position, &self.buffer[at..at + FRAME_HEADER_LEN])
+        });
+        let Some(header) = decoded else {
+            return Err(self.corrupt("the frame's header is damaged"));
+        };
+        if u64::from(header.relative_seq) + self.segment.first_seq != self.expected {
+            return Err(self.corrupt("the frame is out of order"));
+        }
+        let padded = padded(u64::from(header.payload_len)) as usize;
+        let at = self.load(FRAME_HEADER_LEN + padded)?;
+        let sound = at.is_some_and(|at| {
+            let payload = at + FRAME_HEADER_LEN;
+            checksum::of(&self.buffer[payload..payload + padded]) == header.payload_crc
+        });
+        if !sound {
+            return Err(self.corrupt("the frame's payload does not match its checksum"));
+        }
+        Ok(header)
+    }
+
+    /// Has `len` bytes from the position on in the buffer, and nothing in it older than what may be shown; where they begin, or `None` if the
+    /// file ends before.
+    fn load(&mut self, len: usize) -> Result<Option<usize>> {
+        let inside = |cursor: &Self| {
+            cursor.position >= cursor.buffer_start
+                && cursor.position + len as u64 <= cursor.buffer_start + cursor.buffer_len as u64
+                && cursor.buffer_limit >= cursor.expected
+        };
+        if !inside(self) {
+            if len > self.buffer.len() {
+                let more = len - self.buffer.len();
+                self.buffer.try_reserve_exact(more).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
+                self.buffer.resize(len, 0);
+            }
+            // Before the read: what it shows may be older than a limit taken afterwards.
+            self.buffer_limit = self.limit();
+            let name = FileName::Segment(self.segment.header.index);
+            self.buffer_len = 0;
+            self.buffer_len = self
+                .file
+                .read_at(self.position, &mut self.buffer)
+                .map_err(|io| io.in_file(name, "cannot read the segment").at(self.position))?;
+            self.buffer_start = self.position;
+        }
+        Ok(inside(self).then(|| (self.position - self.buffer_start) as usize))
+    }
+
+    fn begin_batch(&mut self, payload: usize, len: usize) -> Result<()> {
+        let body = &self.buffer[payload..payload + len];
+        if !batch::is_consistent(body) {
+            self.position = self.buffer_start + (payload - FRAME_HEADER_LEN) as u64;
+            return Err(self.corrupt("the batch's lengths do not add up"));
+        }
+        let count = batch::count(body, len as u64).unwrap_or(0);
+        self.batch = Some(OpenBatch {
+            next: 0,
+            count,
+            first_seq: self.expected,
+            table: payload + batch::table_len(0) as usize,
+            bytes: payload + batch::table_len(u64::from(count)) as usize,
+        });
+        self.expected += u64::from(count);
+        Ok(())
+    }
+
+    fn next_of_batch(&mut self) -> Option<Found> {
+        let batch = self.batch.as_mut()?;
+        let entry = BatchEntry::decode(&self.buffer[batch.table + batch.next as usize * BATCH_ENTRY_LEN..]);
+        let key = batch.bytes;
+        let value = key + entry.key_len as usize;
+        let end = value + entry.value_len as usize;
+        let found = Found {
+            seq: batch.first_seq + u64::from(batch.next),
+            batch_last_seq: batch.first_seq + u64::from(batch.count) - 1,
+            op: entry.op,
+            key,
+            value,
+            end,
+        };
+        batch.bytes = end;
+        batch.next += 1;
+        if batch.next == batch.count {
+            self.batch = None;
+        }
+        Some(found)
+    }
+
+    /// Adds a fragment; the record, when it is the last.
+    fn fragment(&mut self, header: &FrameHeader, payload: usize, len: usize) -> Result<Option<Found>> {
+        if header.kind == Kind::First {
+            self.fragments = Some(Fragments { bytes: Vec::new(), key_len: header.key_len as usize, op: header.op });
+        }
+        let piece = payload..payload + len;
+        let Some(fragments) = &mut self.fragments else {
+            return Err(self.corrupt("a fragment follows no first fragment"));
+        };
+        fragments.bytes.try_reserve(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
+        fragments.bytes.extend_from_slice(&self.buffer[piece]);
+        if header.kind != Kind::Last {
+            return Ok(None);
+        }
+        let seq = self.expected;
+        let (key_len, end, op) = (fragments.key_len, fragments.bytes.len(), fragments.op);
+        if key_len > end {
+            return Err(self.corrupt("the record is shorter than its key"));
+        }
+        self.expected += 1;
+        let found = Found { seq, batch_last_seq: seq, op, key: 0, value: key_len, end };
+        Ok((seq > self.after).then_some(found))
+    }
+
+    fn corrupt(&self, what: &'static str) -> Error {
+        let last = self.segment.end.map_or(u64::MAX, |(_, tail)| tail.seq.max(self.expected));
+        Error::new(Code::Corrupt, what)
+            .in_file(FileName::Segment(self.segment.header.index))
+            .at(self.position)
+            .seqs(self.expected, last)
+    }
+}
+
+impl<S: Storage> Drop for Cursor<S> {
+    fn drop(&mut self) {
+        self.chain.leave(&self.reader);
+    }
+}
+
+fn open_segment<S: Storage>(storage: &S, segment: &Segment) -> Result<S::File> {
+    let name = FileName::Segment(segment.header.index);
+    storage.open(name, Access::Read).map_err(|io| {
+        let error = io.in_file(name, "cannot open the segment");
+        if error.code == Code::NotFound { Error { code: Code::Corrupt, ..error } } else { error }
+    })
+}

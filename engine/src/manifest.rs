@@ -1,0 +1,153 @@
+//! The manifest file: read at opening, installed atomically afterwards.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Code, Error, Result};
+use crate::format::constants::{MANIFEST_COPIES, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN, MANIFEST_SLOTS};
+use crate::format::manifest_slot::Manifest;
+use crate::format::segment_header::BadHeader;
+use crate::names::FileName;
+use crate::storage::{Access, File, IoError, IoKind, Storage};
+
+/// Length of one slot.
+const SLOT_LEN: usize = MANIFEST_PAGE_LEN * MANIFEST_COPIES;
+
+/// What the manifest file holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Read {
+    /// There is no file.
+    Missing,
+    /// There is a file and no valid copy in it.
+    Invalid,
+    /// A valid copy; whether each slot has one. A slot without is one that a crash tore or damage took: the other may be out of date.
+    Valid(Manifest, bool),
+}
+
+/// Reads the manifest from the device: what only a cache holds may be gone tomorrow.
+pub fn read<S: Storage>(storage: &S) -> Result<Read> {
+    let name = FileName::Manifest;
+    let file = match storage.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(IoError { kind: IoKind::NotFound, .. }) => return Ok(Read::Missing),
+        Err(io) => return Err(io.in_file(name, "cannot open the manifest")),
+    };
+    file.sync().map_err(|io| io.in_file(name, "cannot sync the manifest before reading it"))?;
+    file.drop_cache();
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(MANIFEST_LEN).map_err(|_| Error::new(Code::NoMemory, "no memory to read the manifest"))?;
+    bytes.resize(MANIFEST_LEN, 0);
+    let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the manifest"))?;
+    bytes.truncate(read);
+    choose(&bytes)
+}
+
+/// The valid copy with the highest generation.
+fn choose(bytes: &[u8]) -> Result<Read> {
+    let mut best: Option<Manifest> = None;
+    let mut slots_valid = [false; MANIFEST_SLOTS];
+    for page in 0..MANIFEST_SLOTS * MANIFEST_COPIES {
+        let start = page * MANIFEST_PAGE_LEN;
+        let Some(copy) = bytes.get(start..start + MANIFEST_COPY_LEN) else {
+            break;
+        };
+        match Manifest::decode(copy) {
+            Ok(manifest) => {
+                slots_valid[page / MANIFEST_COPIES] = true;
+                if best.is_none_or(|best| best.generation < manifest.generation) {
+                    best = Some(manifest);
+                }
+            }
+            Err(BadHeader::Newer) => {
+                return Err(Error::new(Code::Format, "the manifest was written by a newer format version; use a newer library")
+                    .in_file(FileName::Manifest)
+                    .at(start as u64));
+            }
+            Err(BadHeader::Damaged) => {}
+        }
+    }
+    Ok(match best {
+        Some(manifest) => Read::Valid(manifest, slots_valid.iter().all(|&valid| valid)),
+        None => Read::Invalid,
+    })
+}
+
+/// How an install failed.
+#[derive(Clone, Copy, Debug)]
+pub struct InstallError {
+    /// Why.
+    pub error: Error,
+    /// Whether a sync failed, after which nothing that this handle does can be trusted to last.
+    pub is_final: bool,
+}
+
+/// The manifest of an open log. Each install rewrites the slot that does not hold the newest content.
+pub struct ManifestFile<F: File> {
+    file: F,
+    current: Mutex<Manifest>,
+}
+
+impl<F: File> ManifestFile<F> {
+    /// The manifest file of a log that is opened for writing; `current` is what `read` said.
+    pub fn open<S: Storage<File = F>>(storage: &S, current: Manifest) -> Result<ManifestFile<F>> {
+        let name = FileName::Manifest;
+        let file = storage.open(name, Access::Write).map_err(|io| io.in_file(name, "cannot open the manifest for writing"))?;
+        Ok(ManifestFile { file, current: Mutex::new(current) })
+    }
+
+    /// Makes the file of a new log, both slots alike. Its name is durable after the directory is synced.
+    pub fn create<S: Storage<File = F>>(storage: &S, first: Manifest) -> Result<ManifestFile<F>> {
+        let name = FileName::Manifest;
+        let file = storage.create(name).map_err(|io| io.in_file(name, "cannot create the manifest"))?;
+        file.fill_zeros(MANIFEST_LEN as u64).map_err(|io| io.in_file(name, "cannot allocate the manifest"))?;
+        let manifest = ManifestFile { file, current: Mutex::new(first) };
+        manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
+        Ok(manifest)
+    }
+
+    /// What was installed last.
+    pub fn current(&self) -> Manifest {
+        *self.held()
+    }
+
+    /// Durable when this returns, or as before: with one sync.
+    pub fn install(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
+        let mut current = self.held();
+        let mut next = *current;
+        edit(&mut next);
+        self.write(&mut current, next)?;
+        Ok(next)
+    }
+
+    /// Like `install`, into both slots: needed where the older slot would not do any more, because what it names is about to go.
+    pub fn install_twice(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
+        let mut current = self.held();
+        let mut next = *current;
+        edit(&mut next);
+        self.write(&mut current, next)?;
+        self.write(&mut current, next)?;
+        Ok(next)
+    }
+
+    fn write(&self, current: &mut Manifest, mut next: Manifest) -> core::result::Result<(), InstallError> {
+        next.generation = current.generation + 1;
+        let copy = next.encode();
+        let mut slot = [0; SLOT_LEN];
+        for page in slot.chunks_exact_mut(MANIFEST_PAGE_LEN) {
+            page[..MANIFEST_COPY_LEN].copy_from_slice(&copy);
+        }
+        let offset = (next.generation % MANIFEST_SLOTS as u64) * SLOT_LEN as u64;
+        let name = FileName::Manifest;
+        self.file
+            .write_at(offset, &slot)
+            .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;
+        self.file
+            .sync()
+            .map_err(|io| InstallError { error: io.in_file(name, "cannot sync the manifest").at(offset), is_final: true })?;
+        *current = next;
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Manifest> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

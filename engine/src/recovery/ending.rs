@@ -1,0 +1,212 @@
+//! The last segment: what in it is vouched for, what is not, and where its frames end.
+
+use super::{Position, Report};
+use crate::config::BUFFER_BYTES;
+use crate::error::{Code, Error, Result};
+use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
+use crate::format::control::{Checkpoint, End};
+use crate::format::frame::Kind;
+use crate::format::segment_header::SegmentHeader;
+use crate::names::FileName;
+use crate::protocol::torn::{self, Verdict};
+use crate::segment::buffer::Placed;
+use crate::segment::scan::{self, Behind, Frame, MIN_WINDOW_BYTES, Stop, Walk, Window};
+use crate::seq::{Seq, Tail};
+use crate::storage::{File, IoError};
+
+/// How many positions a scan remembers, so that it can go back to the vouched point without reading much again.
+const POSITIONS: usize = 64;
+
+/// A read buffer for scans.
+pub(super) fn scan_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
+    let len = (BUFFER_BYTES as u64).min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
+    buffer.resize(len, 0);
+    Ok(buffer)
+}
+
+/// Where a scan begins.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    /// The segment.
+    pub(super) header: SegmentHeader,
+    /// Its first seq.
+    pub(super) first_seq: Seq,
+    /// The tail where it begins.
+    pub(super) tail: Tail,
+}
+
+/// A segment whose frames were all verified.
+pub(super) struct Scanned {
+    /// Where they end, an incomplete record at the end left out.
+    pub(super) end: Position,
+    /// Up to where they are valid.
+    pub(super) valid: u64,
+    /// Why there.
+    pub(super) stop: Stop,
+    /// The successor that END names.
+    pub(super) successor: Option<End>,
+    /// The highest checkpoint in it.
+    pub(super) checkpoint: Checkpoint,
+    /// The highest watermark among its frames.
+    pub(super) watermark: u64,
+    /// What stands behind the end.
+    pub(super) behind: Behind,
+    positions: Vec<Position>,
+}
+
+/// Walks through a segment, to `limit` at the most.
+pub(super) fn scan_segment<F: File>(
+    file: &F,
+    begin: &Begin,
+    buffer: &mut [u8],
+    limit: u64,
+    report: &mut Report,
+) -> Result<Scanned> {
+    let name = FileName::Segment(begin.header.index);
+    let mut window = Window::new(file, buffer);
+    let outcome = scan_window(&mut window, begin, limit);
+    report.bytes_read += window.bytes_read();
+    outcome.map_err(|io| io.in_file(name, "cannot read the segment"))
+}
+
+fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -> core::result::Result<Scanned, IoError> {
+    let header = begin.header;
+    let mut walk = Walk::new(header);
+    let mut at = Position { offset: header.data_start, relative: 0, tail: begin.tail, last_frame: Placed::default() };
+    let mut positions = vec![at];
+    let mut scanned = Scanned {
+        end: at,
+        valid: at.offset,
+        stop: Stop::Full,
+        successor: None,
+        checkpoint: Checkpoint::default(),
+        watermark: 0,
+        behind: Behind::default(),
+        positions: Vec::new(),
+    };
+    let apart = header.capacity / POSITIONS as u64;
+    let stop = loop {
+        if walk.offset() >= limit {
+            break Stop::Full;
+        }
+        let frame = match walk.next(window)? {
+            Ok(frame) => frame,
+            Err(stop) => break stop,
+        };
+        at = step(window, at, &frame, &mut scanned)?;
+        scanned.watermark = scanned.watermark.max(frame.header.watermark);
+        if matches!(frame.header.kind, Kind::First | Kind::Middle) {
+            // Nothing counts before the last fragment, and between fragments nothing may be cut.
+            continue;
+        }
+        scanned.end = at;
+        if at.offset - positions[positions.len() - 1].offset >= apart {
+            positions.push(at);
+        }
+    };
+    if stop != Stop::Full || walk.offset() < limit {
+        scanned.behind = scan::behind(window, &header, at.offset, walk.records())?;
+    }
+    scanned.valid = at.offset;
+    scanned.stop = stop;
+    scanned.positions = positions;
+    Ok(scanned)
+}
+
+/// The position behind `frame`.
+fn step<F: File>(
+    window: &mut Window<'_, F>,
+    at: Position,
+    frame: &Frame,
+    scanned: &mut Scanned,
+) -> core::result::Result<Position, IoError> {
+    let is_checkpoint = frame.header.op == OP_CHECKPOINT && frame.header.kind == Kind::Record;
+    match frame.header.kind {
+        Kind::Record if is_checkpoint => {
+            if let Some(value) = window.bytes(frame.payload(), CHECKPOINT_VALUE_LEN)?
+                && let Some(checkpoint) = Checkpoint::decode(value)
+                && checkpoint.n > scanned.checkpoint.n
+            {
+                scanned.checkpoint = checkpoint;
+            }
+        }
+        Kind::End => {
+            if let Some(payload) = window.bytes(frame.payload(), END_PAYLOAD_LEN)? {
+                scanned.successor = End::decode(payload);
+            }
+        }
+        _ => {}
+    }
+    let tail = if frame.records > 0 { at.tail.advanced(u64::from(frame.records), !is_checkpoint) } else { at.tail };
+    Ok(Position {
+        offset: frame.end(),
+        relative: at.relative + frame.records,
+        tail,
+        last_frame: Placed { offset: frame.offset, crc: frame.crc },
+    })
+}
+
+impl Scanned {
+    /// The end of what something vouches for: `bound` says it from outside, watermarks from inside.
+    pub(super) fn vouched(&self, bound: u64) -> u64 {
+        let vouched = bound.max(self.watermark).max(self.behind.watermark);
+        // The fragments of a record that never became whole may be vouched for, but there is nothing in them to keep.
+        if vouched > self.end.offset && vouched <= self.valid { self.end.offset } else { vouched }
+    }
+
+    /// Damage, if the frames end below `vouched`.
+    pub(super) fn check_end(&self, begin: &Begin, vouched: u64) -> Result<()> {
+        if torn::verdict(self.end.offset, vouched) == Verdict::Torn {
+            return Ok(());
+        }
+        let what = match self.stop {
+            Stop::BadPayload(_) => "a frame that was durable is damaged: its payload does not match its checksum",
+            Stop::BadOrder => "a frame that was durable is out of order",
+            Stop::BadHeader | Stop::Ended | Stop::Full => "a frame that was durable is damaged or missing",
+        };
+        let next = self.end.tail.seq + 1;
+        let last = begin.first_seq + self.behind.relative_end.saturating_sub(1);
+        Err(Error::new(Code::Corrupt, what)
+            .in_file(FileName::Segment(begin.header.index))
+            .at(self.end.offset)
+            .seqs(next, if self.behind.relative_end > 0 { last.max(next) } else { u64::MAX }))
+    }
+
+    /// The position whose offset is `offset`, if a frame ends there.
+    pub(super) fn position_at<F: File>(&self, file: &F, begin: &Begin, buffer: &mut [u8], offset: u64) -> Result<Option<Position>> {
+        let name = FileName::Segment(begin.header.index);
+        let from = self.positions.iter().rposition(|position| position.offset <= offset).unwrap_or(0);
+        let mut at = self.positions[from];
+        let mut window = Window::new(file, buffer);
+        let mut walk = Walk::resume(begin.header, at.offset, at.relative);
+        let mut ignored = Scanned { positions: Vec::new(), ..*self };
+        while at.offset < offset {
+            let next = walk.next(&mut window).map_err(|io| io.in_file(name, "cannot read the segment"))?;
+            let Ok(frame) = next else {
+                return Ok(None);
+            };
+            at = step(&mut window, at, &frame, &mut ignored).map_err(|io| io.in_file(name, "cannot read the segment"))?;
+        }
+        Ok((at.offset == offset).then_some(at))
+    }
+
+    /// Notes in the report what is dropped behind the end.
+    pub(super) fn report_dropped(&self, begin: &Begin, report: &mut Report) {
+        let mut end = self.behind.end;
+        if let Stop::BadPayload(header) = self.stop {
+            end = end.max(self.end.offset + header.len());
+        }
+        if !begin.header.recycled {
+            // Blocks that were zero: whatever is not zero now was written as part of this segment.
+            end = end.max(self.behind.nonzero_end);
+        }
+        if end > self.end.offset {
+            report.dropped_segment = u64::from(begin.header.index);
+            report.dropped_offset = self.end.offset;
+            report.dropped_bytes = end - self.end.offset;
+            report.dropped_frames = self.behind.headers;
+        }
+    }
+}

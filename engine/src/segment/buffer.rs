@@ -1,0 +1,82 @@
+//! A commit buffer: frames composed in memory, in the bytes in which they go to the file.
+
+use crate::error::{Code, Error, Result};
+use crate::format::constants::{FRAME_ALIGN, FRAME_HEADER_LEN};
+use crate::format::frame::{FrameHeader, frame_len, padded};
+use crate::format::segment_header::SegmentHeader;
+use super::payload::Payload;
+
+
+/// Frames that wait to be written at one place of one segment.
+#[derive(Debug, Default)]
+pub struct CommitBuffer {
+    bytes: Vec<u8>,
+    base: u64,
+}
+
+/// Where a composed frame stands and the checksum of its header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Its offset.
+    pub offset: u64,
+    /// Its header's checksum.
+    pub crc: u32,
+}
+
+impl CommitBuffer {
+    /// An empty buffer that takes `capacity` bytes without allocating again.
+    pub fn with_capacity(capacity: usize) -> Result<CommitBuffer> {
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(capacity)
+            .map_err(|_| Error::new(Code::NoMemory, "no memory for a commit buffer"))?;
+        Ok(CommitBuffer { bytes, base: 0 })
+    }
+
+    /// Forgets its frames; the next one stands at `base`.
+    pub fn restart(&mut self, base: u64) {
+        self.bytes.clear();
+        self.base = base;
+    }
+
+    /// Offset of the first byte.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Offset behind the last byte.
+    pub fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// The frames.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether a frame of `len` bytes fits without allocating.
+    pub fn has_room(&self, len: u64) -> bool {
+        len <= (self.bytes.capacity() - self.bytes.len()) as u64
+    }
+
+    /// Adds bytes of a frame that was composed elsewhere; there must be room.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        debug_assert!(self.has_room(bytes.len() as u64));
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds a frame, for which there must be room.
+    pub fn push(&mut self, segment: &SegmentHeader, header: &FrameHeader, body: &impl Payload) -> Placed {
+        let offset = self.end();
+        debug_assert!(offset.is_multiple_of(FRAME_ALIGN as u64) && self.has_room(header.len()));
+        let mut encoded = [0; FRAME_HEADER_LEN];
+        let crc = header.encode(segment.seed, offset, &mut encoded);
+        self.bytes.extend_from_slice(&encoded);
+        let payload = self.bytes.len();
+        body.visit(&mut |piece| self.bytes.extend_from_slice(piece));
+        debug_assert_eq!(self.bytes.len() - payload, header.payload_len as usize);
+        self.bytes.resize(payload + padded(u64::from(header.payload_len)) as usize, 0);
+        debug_assert_eq!(self.end(), offset + frame_len(u64::from(header.payload_len)));
+        Placed { offset, crc }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a frame carries, as pieces in the caller's memory: checksummed before the lock, copied once under it.
+
+use crate::format::batch::{self, BatchEntry};
+use crate::format::checksum::Running;
+use crate::format::constants::{FRAME_ALIGN, MAX_FRAME_KEY_LEN};
+use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::seq::Seq;
+
+/// One record of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// What it does.
+    pub op: u8,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// The records of a batch, wherever they are kept. `entry` is called several times for each and gives the same bytes each time.
+pub trait Entries {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// The one with this index.
+    fn entry(&self, index: usize) -> Entry<'_>;
+}
+
+impl Entries for [Entry<'_>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn entry(&self, index: usize) -> Entry<'_> {
+        self[index]
+    }
+}
+
+/// The payload of a frame.
+pub trait Payload {
+    /// Its length in bytes, `None` if that cannot be counted.
+    fn len(&self) -> Option<u64>;
+    /// Calls `each` with its pieces in order.
+    fn visit(&self, each: &mut impl FnMut(&[u8]));
+    /// The header fields that say how to read it.
+    fn describe(&self, header: &mut FrameHeader);
+    /// How many records it holds.
+    fn records(&self) -> u64;
+}
+
+/// A single record whose key fits a frame header.
+pub struct One<'a>(pub Entry<'a>);
+
+impl One<'_> {
+    /// Whether the key fits.
+    pub fn fits(key: &[u8]) -> bool {
+        key.len() <= MAX_FRAME_KEY_LEN
+    }
+}
+
+impl Payload for One<'_> {
+    fn len(&self) -> Option<u64> {
+        (self.0.key.len() as u64).checked_add(self.0.value.len() as u64)
+    }
+
+    fn visit(&self, each: &mut impl FnMut(&[u8])) {
+        each(self.0.key);
+        each(self.0.value);
+    }
+
+    fn describe(&self, header: &mut FrameHeader) {
+        header.key_len = self.0.key.len() as u16;
+        header.op = self.0.op;
+    }
+
+    fn records(&self) -> u64 {
+        1
+    }
+}
+
+/// A batch.
+pub struct Batch<'a, E: Entries + ?Sized>(pub &'a E);
+
+impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
+    fn len(&self) -> Option<u64> {
+        let count = self.0.count() as u64;
+        let mut len = count.checked_mul(batch::table_len(1))?.checked_add(batch::table_len(0))?;
+        for index in 0..self.0.count() {
+            let entry = self.0.entry(index);
+            len = len.checked_add(entry.key.len() as u64)?.checked_add(entry.value.len() as u64)?;
+        }
+        Some(len)
+    }
+
+    fn visit(&self, each: &mut impl FnMut(&[u8])) {
+        each(&(self.0.count() as u32).to_le_bytes());
+        for index in 0..self.0.count() {
+            let entry = self.0.entry(index);
+            each(&BatchEntry { key_len: entry.key.len() as u32, value_len: entry.value.len() as u32, op: entry.op }.encode());
+        }
+        for index in 0..self.0.count() {
+            let entry = self.0.entry(index);
+            each(entry.key);
+            each(entry.value);
+        }
+    }
+
+    fn describe(&self, _header: &mut FrameHeader) {}
+
+    fn records(&self) -> u64 {
+        self.0.count() as u64
+    }
+}
+
+/// Bytes that the log writes for itself.
+pub struct Control<'a>(pub &'a [u8]);
+
+impl Payload for Control<'_> {
+    fn len(&self) -> Option<u64> {
+        Some(self.0.len() as u64)
+    }
+
+    fn visit(&self, each: &mut impl FnMut(&[u8])) {
+        each(self.0);
+    }
+
+    fn describe(&self, _header: &mut FrameHeader) {}
+
+    fn records(&self) -> u64 {
+        0
+    }
+}
+
+/// The header of a frame with this payload, complete but for the two fields that depend on its place.
+pub fn header_of(kind: Kind, payload: &impl Payload, len: u64) -> FrameHeader {
+    let mut running = Running::new();
+    payload.visit(&mut |piece| running.update(piece));
+    running.update(&[0; FRAME_ALIGN][..(padded(len) - len) as usize]);
+    let mut header =
+        FrameHeader { payload_crc: running.finish(), payload_len: len as u32, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind };
+    payload.describe(&mut header);
+    header
+}
+
+/// The header of one of the log's own frames.
+pub fn control_header(kind: Kind, payload: &[u8]) -> FrameHeader {
+    header_of(kind, &Control(payload), payload.len() as u64)
+}
+
+/// The relative seq of a frame whose first record is `seq`.
+pub fn relative(seq: Seq, first_seq: Seq) -> u32 {
+    debug_assert!(seq >= first_seq);
+    (seq - first_seq) as u32
+}

@@ -1,0 +1,292 @@
+//! Where does the data of a segment end, and what stands behind it? Needs neither std nor an allocator: the caller brings the buffer.
+
+use crate::format::batch::{self, BatchEntry};
+use crate::format::checksum;
+use crate::format::constants::{
+    BATCH_COUNT_LEN, BATCH_ENTRY_LEN, CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, OP_CHECKPOINT, OPEN_PAYLOAD_LEN,
+};
+use crate::format::control::Open;
+use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::format::segment_header::SegmentHeader;
+use crate::storage::{File, IoError};
+
+/// The smallest buffer that a scan can work with, in bytes.
+pub const MIN_WINDOW_BYTES: usize = 4096;
+
+/// A piece of a file in the caller's buffer. What a walk checked and what its caller copies afterwards are the same bytes as long as they fit
+/// into the buffer together.
+pub struct Window<'a, F: File> {
+    file: &'a F,
+    buffer: &'a mut [u8],
+    start: u64,
+    len: usize,
+    bytes_read: u64,
+}
+
+impl<'a, F: File> Window<'a, F> {
+    /// A window over `file`; `buffer` holds at least `MIN_WINDOW_BYTES`.
+    pub fn new(file: &'a F, buffer: &'a mut [u8]) -> Window<'a, F> {
+        debug_assert!(buffer.len() >= MIN_WINDOW_BYTES);
+        Window { file, buffer, start: 0, len: 0, bytes_read: 0 }
+    }
+
+    /// The bytes at `offset`, which are at most as many as the buffer holds; `None` where the file ends before.
+    pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, IoError> {
+        debug_assert!(len <= self.buffer.len());
+        let end = offset + len as u64;
+        if offset < self.start || end > self.start + self.len as u64 {
+            self.len = 0;
+            self.len = self.file.read_at(offset, self.buffer)?;
+            self.start = offset;
+            self.bytes_read += self.len as u64;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(self.buffer[..self.len].get(from..from + len))
+    }
+
+    /// The checksum of a range of any length; `None` where the file ends before.
+    pub fn checksum(&mut self, offset: u64, len: u64) -> Result<Option<u32>, IoError> {
+        let mut running = checksum::Running::new();
+        let mut at = offset;
+        let end = offset + len;
+        while at < end {
+            // Whole small frames in one piece, long ones by what the buffer holds.
+            let piece = (end - at).min(self.buffer.len() as u64) as usize;
+            match self.bytes(at, piece)? {
+                Some(bytes) => running.update(bytes),
+                None => return Ok(None),
+            }
+            at += piece as u64;
+        }
+        Ok(Some(running.finish()))
+    }
+
+    /// How many bytes came from the file so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+}
+
+/// A valid frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Where it starts.
+    pub offset: u64,
+    /// Its header.
+    pub header: FrameHeader,
+    /// The header's own checksum.
+    pub crc: u32,
+    /// How many records count from here on that did not count before.
+    pub records: u32,
+}
+
+impl Frame {
+    /// Where the next frame starts.
+    pub fn end(&self) -> u64 {
+        self.offset + self.header.len()
+    }
+
+    /// Where its payload starts.
+    pub fn payload(&self) -> u64 {
+        self.offset + FRAME_HEADER_LEN as u64
+    }
+}
+
+/// Why a walk goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// An END frame was the last.
+    Ended,
+    /// No room for another header.
+    Full,
+    /// What stands here is not a header that is valid by itself.
+    BadHeader,
+    /// The header is valid by itself, but not the one that comes next: its seq or its kind is out of order.
+    BadOrder,
+    /// The header is right, its payload is not.
+    BadPayload(FrameHeader),
+}
+
+/// Goes through the frames of a segment from its data start.
+pub struct Walk {
+    segment: SegmentHeader,
+    offset: u64,
+    next_relative: u32,
+    fragments: bool,
+    ended: bool,
+}
+
+impl Walk {
+    /// At the data start of a segment with this header.
+    pub fn new(segment: SegmentHeader) -> Walk {
+        Walk { segment, offset: segment.data_start, next_relative: 0, fragments: false, ended: false }
+    }
+
+    /// At a frame boundary that an earlier walk passed, which is not between the fragments of a record.
+    pub fn resume(segment: SegmentHeader, offset: u64, records: u32) -> Walk {
+        Walk { segment, offset, next_relative: records, fragments: false, ended: false }
+    }
+
+    /// Where the next frame is looked for.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Records seen so far, which is what the next header's relative seq must be.
+    pub fn records(&self) -> u32 {
+        self.next_relative
+    }
+
+    /// The next frame, verified whole, or why there is none.
+    pub fn next<F: File>(&mut self, window: &mut Window<'_, F>) -> Result<Result<Frame, Stop>, IoError> {
+        if self.ended {
+            return Ok(Err(Stop::Ended));
+        }
+        if self.offset + FRAME_HEADER_LEN as u64 > self.segment.capacity {
+            return Ok(Err(Stop::Full));
+        }
+        let Some(bytes) = window.bytes(self.offset, FRAME_HEADER_LEN)? else {
+            return Ok(Err(Stop::BadHeader));
+        };
+        let crc = FrameHeader::stored_crc(bytes);
+        let Some(header) = FrameHeader::decode(self.segment.seed, self.segment.capacity, self.offset, bytes) else {
+            return Ok(Err(Stop::BadHeader));
+        };
+        if header.relative_seq != self.next_relative || !self.kind_is_in_order(header.kind) {
+            return Ok(Err(Stop::BadOrder));
+        }
+        let payload = self.offset + FRAME_HEADER_LEN as u64;
+        if window.checksum(payload, padded(u64::from(header.payload_len)))? != Some(header.payload_crc) {
+            return Ok(Err(Stop::BadPayload(header)));
+        }
+        if !content_is_sound(window, payload, &header)? {
+            return Ok(Err(Stop::BadPayload(header)));
+        }
+        let records = match header.kind {
+            Kind::Record | Kind::Last => 1,
+            Kind::Batch => match batch_records(window, payload, header.payload_len)? {
+                Some(count) => count,
+                None => return Ok(Err(Stop::BadPayload(header))),
+            },
+            Kind::Open | Kind::End | Kind::First | Kind::Middle => 0,
+        };
+        let frame = Frame { offset: self.offset, header, crc, records };
+        self.fragments = matches!(header.kind, Kind::First | Kind::Middle);
+        self.ended = header.kind == Kind::End;
+        self.next_relative += records;
+        self.offset = frame.end();
+        Ok(Ok(frame))
+    }
+
+    fn kind_is_in_order(&self, kind: Kind) -> bool {
+        let first = self.offset == self.segment.data_start;
+        match kind {
+            Kind::Open => first,
+            Kind::Middle | Kind::Last => self.fragments,
+            Kind::Record | Kind::Batch | Kind::End | Kind::First => !first,
+        }
+    }
+}
+
+/// Whether the log's own frames say what they may say.
+fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader) -> Result<bool, IoError> {
+    let len = header.payload_len as usize;
+    Ok(match header.kind {
+        Kind::Open => len == OPEN_PAYLOAD_LEN && window.bytes(payload, len)?.is_some_and(|bytes| Open::decode(bytes).is_some()),
+        Kind::End => len == END_PAYLOAD_LEN,
+        Kind::Record if header.op == OP_CHECKPOINT => header.key_len == 0 && len == CHECKPOINT_VALUE_LEN,
+        _ => true,
+    })
+}
+
+/// The number of records in a batch whose lengths add up to its payload; `None` if they do not.
+fn batch_records<F: File>(window: &mut Window<'_, F>, payload: u64, payload_len: u32) -> Result<Option<u32>, IoError> {
+    let payload_len = u64::from(payload_len);
+    if payload_len < BATCH_COUNT_LEN as u64 {
+        return Ok(None);
+    }
+    let count = match window.bytes(payload, BATCH_COUNT_LEN)? {
+        Some(front) => batch::count(front, payload_len),
+        None => None,
+    };
+    let Some(count) = count else {
+        return Ok(None);
+    };
+    let mut total = batch::table_len(u64::from(count));
+    for entry in 0..u64::from(count) {
+        let at = payload + batch::table_len(entry);
+        let Some(bytes) = window.bytes(at, BATCH_ENTRY_LEN)? else {
+            return Ok(None);
+        };
+        let entry = BatchEntry::decode(bytes);
+        total += u64::from(entry.key_len) + u64::from(entry.value_len);
+    }
+    Ok((total == payload_len).then_some(count))
+}
+
+/// What stands behind the point where a walk stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Headers that are valid by themselves.
+    pub headers: u64,
+    /// The highest watermark among them.
+    pub watermark: u64,
+    /// End of the last frame among them, 0 if there is none.
+    pub end: u64,
+    /// One more than the highest relative seq among them, 0 if there is none.
+    pub relative_end: u64,
+    /// One more than the highest relative seq among those that hold records, 0 if there is none.
+    pub relative_last: u64,
+    /// End of the last byte that is not zero, 0 if there is none.
+    pub nonzero_end: u64,
+}
+
+/// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
+pub fn behind<F: File>(
+    window: &mut Window<'_, F>,
+    segment: &SegmentHeader,
+    from: u64,
+    next_relative: u32,
+) -> Result<Behind, IoError> {
+    let mut found = Behind::default();
+    let mut at = from;
+    while at < segment.capacity {
+        let len = (segment.capacity - at).min(window.buffer.len() as u64) as usize;
+        let is_last = at + len as u64 == segment.capacity;
+        let Some(bytes) = window.bytes(at, len)? else {
+            break;
+        };
+        // The next piece begins early enough to see a header that this one cuts.
+        let advance = if is_last { len } else { len - (FRAME_HEADER_LEN - FRAME_ALIGN) & !(FRAME_ALIGN - 1) };
+        for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
+            let place = unit * FRAME_ALIGN;
+            let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
+                if word.iter().any(|&byte| byte != 0) {
+                    found.nonzero_end = at + (place + word.len()) as u64;
+                }
+                continue;
+            };
+            if word.iter().all(|&byte| byte == 0) {
+                // A header whose checksum and payload checksum are both zero is possible in principle: the test below is as cheap as this one.
+                if candidate[FRAME_HEADER_LEN - 1] == 0 {
+                    continue;
+                }
+            } else {
+                found.nonzero_end = at + (place + FRAME_ALIGN) as u64;
+            }
+            let offset = at + place as u64;
+            let header = FrameHeader::decode(segment.seed, segment.capacity, offset, candidate);
+            if let Some(header) = header.filter(|header| header.relative_seq >= next_relative) {
+                found.headers += 1;
+                found.watermark = found.watermark.max(header.watermark);
+                found.end = found.end.max(offset + header.len());
+                found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
+                if !matches!(header.kind, Kind::Open | Kind::End) {
+                    found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
+                }
+            }
+        }
+        at += advance as u64;
+    }
+    Ok(found)
+}

@@ -1,0 +1,253 @@
+//! Segments that wait for their turn: prepared ones, which a frame may be written to at once, and a pool of blocks to prepare them from.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Code, Error, Result};
+use crate::format::segment_header::SegmentHeader;
+use crate::names::FileName;
+use crate::segment::head::Family;
+use crate::storage::{Access, File, IoKind, Storage};
+
+/// A segment whose header, size and name are durable and in which no frame was ever written.
+pub struct Prepared<F> {
+    /// Its header.
+    pub header: SegmentHeader,
+    /// Its file.
+    pub file: F,
+}
+
+struct Inner<F> {
+    ready: VecDeque<Prepared<F>>,
+    pool: VecDeque<FileName>,
+    next_index: u32,
+}
+
+/// See the module's head.
+pub struct Spares<S: Storage> {
+    storage: Arc<S>,
+    family: Family,
+    pool_limit: usize,
+    inner: Mutex<Inner<S::File>>,
+    /// Held while a spare is being prepared, so that no two threads prepare the same.
+    preparing: Mutex<()>,
+    recycled: AtomicU64,
+    /// Set when a directory sync failed: later ones prove nothing.
+    broken: Mutex<Option<Error>>,
+}
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Storage> Spares<S> {
+    /// `leftovers` are the files in the directory that nothing needs: spares, and segments outside the chain. Those keep no frame that counts,
+    /// but may hold bytes that would pass under their index; so each is prepared anew, under an index above `highest_index`.
+    pub fn new(
+        storage: Arc<S>,
+        family: Family,
+        pool_limit: usize,
+        leftovers: impl IntoIterator<Item = FileName>,
+        highest_index: u32,
+    ) -> Spares<S> {
+        let inner = Inner { ready: VecDeque::new(), pool: leftovers.into_iter().collect(), next_index: highest_index + 1 };
+        Spares {
+            storage,
+            family,
+            pool_limit,
+            inner: Mutex::new(inner),
+            preparing: Mutex::new(()),
+            recycled: AtomicU64::new(0),
+            broken: Mutex::new(None),
+        }
+    }
+
+    /// Spares that are ready, and files in the pool.
+    pub fn counts(&self) -> (usize, usize) {
+        let inner = held(&self.inner);
+        (inner.ready.len(), inner.pool.len())
+    }
+
+    /// How many segments were prepared from blocks used before.
+    pub fn recycled(&self) -> u64 {
+        self.recycled.load(Ordering::Relaxed)
+    }
+
+    /// Takes the next prepared segment.
+    pub fn take(&self) -> Option<Prepared<S::File>> {
+        held(&self.inner).ready.pop_front()
+    }
+
+    /// Gives back what `take` gave, unused.
+    pub fn put_back(&self, prepared: Prepared<S::File>) {
+        held(&self.inner).ready.push_front(prepared);
+    }
+
+    /// Prepares segments until `count` are ready. Waits for a preparation that is under way in another thread.
+    pub fn ensure(&self, count: usize) -> Result<()> {
+        while held(&self.inner).ready.len() < count {
+            let _turn = held(&self.preparing);
+            if held(&self.inner).ready.len() >= count {
+                break;
+            }
+            self.prepare_one()?;
+        }
+        Ok(())
+    }
+
+    /// Files that nothing needs any more, as `new` takes them.
+    pub fn give_back(&self, name: FileName) {
+        held(&self.inner).pool.push_back(name);
+    }
+
+    /// Drops segments that the durable manifest no longer needs, one at a time: into the pool while it has room, off the disk otherwise.
+    pub fn drop_segments(&self, mut next: impl FnMut() -> Option<u32>) -> Result<()> {
+        let mut renamed = Vec::new();
+        let mut dropped = 0;
+        let outcome = loop {
+            let Some(index) = next() else {
+                break Ok(());
+            };
+            dropped += 1;
+            let name = FileName::Segment(index);
+            let keep = held(&self.inner).pool.len() + renamed.len() < self.pool_limit && renamed.try_reserve(1).is_ok();
+            let done = if keep {
+                self.storage.rename(name, FileName::Spare(index))
+            } else {
+                self.storage.remove(name)
+            };
+            match done {
+                Ok(()) if keep => renamed.push(FileName::Spare(index)),
+                Ok(()) => {}
+                // The host removed it, or an earlier try did: it is gone either way.
+                Err(io) if io.kind == IoKind::NotFound => {}
+                Err(io) => break Err(io.in_file(name, "cannot drop a forgotten segment; the next opening will")),
+            }
+        };
+        if dropped > 0 {
+            // Only what lies durably under its new name may be overwritten.
+            self.sync_dir()?;
+            held(&self.inner).pool.extend(renamed);
+        }
+        outcome
+    }
+
+    /// Syncs the directory, for good: after a failure no later sync can prove that the names are durable.
+    pub fn sync_dir(&self) -> Result<()> {
+        let mut broken = held(&self.broken);
+        if let Some(error) = *broken {
+            return Err(error);
+        }
+        self.storage.sync_dir().map_err(|io| {
+            let error = io.in_directory("cannot sync the log's directory; close the log and open it again");
+            *broken = Some(error);
+            error
+        })
+    }
+
+    fn prepare_one(&self) -> Result<()> {
+        if let Some(error) = *held(&self.broken) {
+            return Err(error);
+        }
+        held(&self.inner).ready.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of spares"))?;
+        loop {
+            let front = held(&self.inner).pool.pop_front();
+            match front {
+                None => return self.prepare_fresh(),
+                Some(name) => {
+                    if self.prepare_recycled(name)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Prepares the blocks of `name`; whether they were usable. If they were not they are off the disk.
+    fn prepare_recycled(&self, name: FileName) -> Result<bool> {
+        let spare = FileName::Spare(name.index());
+        if name != spare {
+            match self.storage.rename(name, spare) {
+                Ok(()) => {}
+                Err(io) if io.kind == IoKind::NotFound => return Ok(false),
+                Err(io) => {
+                    self.give_back(name);
+                    return Err(io.in_file(name, "cannot rename a segment that nothing needs"));
+                }
+            }
+            if let Err(error) = self.sync_dir() {
+                self.give_back(spare);
+                return Err(error);
+            }
+        }
+        let file = match self.storage.open(spare, Access::Write) {
+            Ok(file) => file,
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => return Ok(false),
+            Err(io) => {
+                self.give_back(spare);
+                return Err(io.in_file(spare, "cannot open a spare"));
+            }
+        };
+        let size = match file.len() {
+            Ok(size) => size,
+            Err(io) => {
+                self.give_back(spare);
+                return Err(io.in_file(spare, "cannot ask for the size of a spare"));
+            }
+        };
+        if size != self.family.segment_bytes {
+            // An interrupted preparation: cheaper to make a new one than to complete this.
+            drop(file);
+            self.storage.remove(spare).map_err(|io| io.in_file(spare, "cannot remove an incomplete spare"))?;
+            return Ok(false);
+        }
+        self.finish(file, spare, true).map(|()| true)
+    }
+
+    fn prepare_fresh(&self) -> Result<()> {
+        let spare = FileName::Spare(self.next_index()?);
+        let file = self.storage.create(spare).map_err(|io| io.in_file(spare, "cannot create a spare segment"))?;
+        if let Err(io) = file.fill_zeros(self.family.segment_bytes) {
+            drop(file);
+            // What was allocated would only be in the way.
+            let _may_fail = self.storage.remove(spare);
+            return Err(io.in_file(spare, "no room for another segment: free disk space, or checkpoint and truncate"));
+        }
+        self.finish(file, spare, false)
+    }
+
+    /// From blocks to a prepared segment: header, sync, name, directory sync.
+    fn finish(&self, file: S::File, spare: FileName, recycled: bool) -> Result<()> {
+        let index = if recycled { self.next_index()? } else { spare.index() };
+        let name = FileName::Segment(index);
+        let header = SegmentHeader::new(self.family.log_id, self.family.seed_base, index, self.family.segment_bytes, recycled);
+        let written = file.write_at(0, &header.encode()).and_then(|()| file.sync());
+        if let Err(io) = written {
+            drop(file);
+            // After a failed sync nothing about this file is certain; its blocks are not worth keeping.
+            let _may_fail = self.storage.remove(spare);
+            return Err(io.in_file(spare, "cannot prepare a spare segment"));
+        }
+        if let Err(io) = self.storage.rename(spare, name) {
+            self.give_back(spare);
+            return Err(io.in_file(spare, "cannot give a spare segment its name"));
+        }
+        if let Err(error) = self.sync_dir() {
+            self.give_back(name);
+            return Err(error);
+        }
+        if recycled {
+            self.recycled.fetch_add(1, Ordering::Relaxed);
+        }
+        held(&self.inner).ready.push_back(Prepared { header, file });
+        Ok(())
+    }
+
+    fn next_index(&self) -> Result<u32> {
+        let mut inner = held(&self.inner);
+        let index = inner.next_index;
+        inner.next_index = index.checked_add(1).ok_or_else(|| Error::new(Code::NoSpace, "the log has used up its segment indexes"))?;
+        Ok(index)
+    }
+}
