@@ -108,9 +108,11 @@ static const struct {
     {WAL_E_NO_SPACE, KV_REFUSED, "The log is as it was: make room on the disk and try again"},
     {WAL_E_TOO_LARGE, KV_REFUSED,
      "A change has to fit into one segment of the log: store it in parts, or make the log with a larger segment_size"},
-    {WAL_E_IO, KV_REFUSED, "The log has taken the change back. Look at the disk before trying again"},
+    {WAL_E_IO, KV_REFUSED, "Nothing acknowledged is lost. Look at the disk before trying again"},
     {WAL_E_NO_MEMORY, KV_REFUSED, "The log is as it was"},
     {WAL_E_INVALID, KV_REFUSED, "The log is as it was"},
+    {WAL_E_RANGE, KV_MISMATCH, "This log is not the one that the store has been writing to"},
+    {WAL_E_NOT_CHECKPOINTED, KV_MISMATCH, "This log is not the one that the store has been writing to"},
     {WAL_E_FAILED, KV_FAILED, "Close the store, look at the disk, open it again: everything acknowledged is there"},
     {WAL_E_FORKED, KV_FAILED, "A child of fork() cannot use its parent's store: open it there, after the parent has closed it"},
     {WAL_E_PANIC, KV_FAILED, "That is a bug in the log. Close the store and open it again"},
@@ -118,8 +120,8 @@ static const struct {
 
 static kv_status_t log_failed(kv_t *kv, kv_error_t *err, const wal_error_t *cause, const char *doing)
 {
-    kv_status_t status = KV_FAILED; /* also for codes that are newer than this program */
-    const char *advice = "Close the store and open it again";
+    kv_status_t status = KV_REFUSED; /* also for codes that are newer than this program, as the log's manual asks for */
+    const char *advice = "Look at the disk before trying again";
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         if (answers[i].code == cause->code) {
             status = answers[i].status;
@@ -549,6 +551,14 @@ static kv_status_t inspect_log(kv_t *kv, kv_error_t *err)
     if (code != WAL_OK) {
         return log_failed(kv, err, &cause, "cannot use the log");
     }
+    if (report.damage_code != WAL_OK && !kv->options.accept_loss) {
+        cause.code = report.damage_code;
+        (void)snprintf(cause.message, sizeof cause.message, "segment %llu is damaged at offset %llu; the records from %llu on are at risk",
+                       (unsigned long long)report.damage_segment, (unsigned long long)report.damage_offset,
+                       (unsigned long long)report.damage_seq);
+        cause.os_error = report.damage_os_error;
+        return log_failed(kv, err, &cause, "cannot use the log");
+    }
     kv->facts.log_found = 1;
     kv->facts.log_clean = report.clean != 0;
     kv->facts.found_last_seq = report.last_seq;
@@ -731,6 +741,15 @@ static kv_status_t prepare(kv_t *kv, const kv_change_t *changes, size_t count, s
     return KV_OK;
 }
 
+/* Several changes are one batch: after a crash all of them are there or none. */
+static wal_status_t append(kv_t *kv, const wal_entry_t *records, size_t count, uint64_t *seq, wal_error_t *cause)
+{
+    if (count > 1) {
+        return wal_append_batch(kv->wal, records, count, 0, seq, cause);
+    }
+    return wal_append(kv->wal, (uint8_t)records->op, records->key, records->key_len, records->value, records->value_len, seq, cause);
+}
+
 kv_status_t kv_write(kv_t *kv, const kv_change_t *changes, size_t count, kv_error_t *err)
 {
     wal_error_t cause;
@@ -744,8 +763,7 @@ kv_status_t kv_write(kv_t *kv, const kv_change_t *changes, size_t count, kv_erro
     wal_entry_t *records = calloc(count, sizeof *records);
     kv_status_t status = prepare(kv, changes, count, entries, records, err);
     uint64_t seq = 0;
-    /* One call, one frame: after a crash all of the changes are there or none. With a single entry it is a plain append. */
-    if (status == KV_OK && wal_append_batch(kv->wal, records, count, 0, &seq, &cause) != WAL_OK) {
+    if (status == KV_OK && append(kv, records, count, &seq, &cause) != WAL_OK) {
         status = log_failed(kv, err, &cause, "not written");
     }
     for (size_t i = 0; entries != NULL && i < count; i++) {

@@ -77,12 +77,7 @@ impl Chain {
     /// The chain that an opening found, `segments` from the oldest on.
     pub fn new(segments: impl IntoIterator<Item = Segment>, floor: Seq, forgotten_data: Seq, durable: Seq, readable: Seq) -> Chain {
         let inner = Inner { segments: segments.into_iter().collect(), floor, forgotten_data, ..Inner::default() };
-        Chain {
-            inner: Mutex::new(inner),
-            durable: AtomicU64::new(durable),
-            readable: AtomicU64::new(readable),
-            ..Chain::default()
-        }
+        Chain { inner: Mutex::new(inner), durable: AtomicU64::new(durable), readable: AtomicU64::new(readable), ..Chain::default() }
     }
 
     /// Everything up to here is durable.

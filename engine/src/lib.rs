@@ -12,9 +12,9 @@ pub mod error;
 pub mod format;
 pub mod names;
 pub mod protocol;
+pub mod segment;
 pub mod seq;
 pub mod storage;
-pub mod segment;
 
 #[cfg(feature = "std")]
 pub mod bell;
@@ -23,16 +23,16 @@ pub mod chain;
 #[cfg(feature = "std")]
 pub mod commit;
 #[cfg(feature = "std")]
+pub mod cursor;
+#[cfg(feature = "std")]
+pub mod log;
+#[cfg(feature = "std")]
 pub mod manifest;
 #[cfg(feature = "std")]
 pub mod parts;
 #[cfg(feature = "std")]
-pub mod spares;
-#[cfg(feature = "std")]
-pub mod cursor;
-#[cfg(feature = "std")]
 pub mod recovery;
 #[cfg(feature = "std")]
-pub mod log;
-#[cfg(feature = "std")]
 pub mod retention;
+#[cfg(feature = "std")]
+pub mod spares;

@@ -125,9 +125,9 @@ pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Re
 }
 
 fn lock<S: Storage>(storage: &S, kind: LockKind) -> Result<()> {
-    storage.lock(kind).map_err(|io| {
-        io.in_file(FileName::Lock, "cannot lock the log: another handle, in this process or another, may have it open")
-    })
+    storage
+        .lock(kind)
+        .map_err(|io| io.in_file(FileName::Lock, "cannot lock the log: another handle, in this process or another, may have it open"))
 }
 
 fn no_log() -> Error {
@@ -234,13 +234,8 @@ impl<S: Storage> Log<S> {
         };
         Self::move_aside(&*storage, &spares, &mut found)?;
         let tail = start.tail;
-        let chain = Arc::new(Chain::new(
-            found.segments.iter().copied(),
-            found.manifest.floor,
-            found.manifest.forgotten_data,
-            tail.seq,
-            tail.seq,
-        ));
+        let chain =
+            Arc::new(Chain::new(found.segments.iter().copied(), found.manifest.floor, found.manifest.forgotten_data, tail.seq, tail.seq));
         let parts = Parts {
             storage: Arc::clone(&storage),
             manifest: Arc::new(manifest),
@@ -358,10 +353,8 @@ impl<S: Storage> Log<S> {
             }
             Err((_, error)) => return Err(error),
         };
-        let highest = writer
-            .retention
-            .install_checkpoint(checkpoint, writer.committer.bound())
-            .map_err(|failed| writer.install_failed(failed))?;
+        let highest =
+            writer.retention.install_checkpoint(checkpoint, writer.committer.bound()).map_err(|failed| writer.install_failed(failed))?;
         writer.committer.note_checkpoint(highest);
         self.checkpoint_covered.store(highest.covered, Ordering::Release);
         self.checkpoint_n.store(highest.n, Ordering::Release);
@@ -409,13 +402,13 @@ impl<S: Storage> Log<S> {
                 after.max(floor)
             }
         };
-        let cursor = Cursor::new(Arc::clone(&self.storage), Arc::clone(&self.chain), after, options, self.found.segment_bytes)?;
+        let cursor = Cursor::new(&self.storage, Arc::clone(&self.chain), after, options, self.found.segment_bytes)?;
         // A truncation may have come between; then the segments it needs may be gone.
         let (_, forgotten_now) = self.chain.forgotten();
         if forgotten_now > forgotten_data && after < forgotten_now && after != floor {
             gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
         }
-        Ok(Replay { cursor, writer: self.writer.clone() })
+        Ok(Replay { cursor, writer: self.writer.as_ref().map_or_else(Weak::new, Arc::downgrade) })
     }
 
     /// No appends, syncs, checkpoints or truncations from here on; wakes everybody who waits. Appends under way still complete.
@@ -427,14 +420,10 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    /// Syncs what is left, marks the log clean and frees everything. The error is the final sync's.
+    /// Syncs what is left, marks the log clean and frees everything. The error is the final sync's. A log that is dropped without it is found
+    /// as after a crash.
     pub fn close(self) -> Result<()> {
-        let outcome = match &self.writer {
-            Some(writer) => writer.close(),
-            None => Ok(()),
-        };
-        self.chain.close();
-        outcome
+        self.writer.as_ref().map_or(Ok(()), |writer| writer.close())
     }
 
     /// In a child made by `fork`: forgets the handle without touching locks, files or the thread, none of which belong to the child.
@@ -513,6 +502,15 @@ impl<S: Storage> Log<S> {
     }
 }
 
+impl<S: Storage> Drop for Log<S> {
+    fn drop(&mut self) {
+        match &self.writer {
+            Some(writer) => writer.stop(),
+            None => self.chain.close(),
+        }
+    }
+}
+
 impl<S: Storage> Writer<S> {
     /// Replaces the active segment if all its records are forgotten and it is worth it: half full, or no successor could be had for it.
     fn swap(&self, forget: &Forget) -> core::result::Result<Option<u32>, InstallError> {
@@ -535,7 +533,8 @@ impl<S: Storage> Writer<S> {
         failed.error
     }
 
-    fn close(&self) -> Result<()> {
+    /// Ends the background thread, which holds the log while it runs.
+    fn stop(&self) {
         self.committer.shut_down();
         if self.parts.bell.stop() {
             let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -544,6 +543,10 @@ impl<S: Storage> Writer<S> {
                 let _panicked = thread.join();
             }
         }
+    }
+
+    fn close(&self) -> Result<()> {
+        self.stop();
         let (bound, dirty) = self.committer.finish()?;
         // What fails to be dropped now, the next opening drops.
         let _next_time = self.retention.drop_segments();
@@ -604,11 +607,13 @@ fn timeout(timeout_us: u64) -> Option<Duration> {
 /// A cursor, and its way to the log for what is not written yet. Outlives the log.
 pub struct Replay<S: Storage> {
     cursor: Cursor<S>,
-    writer: Option<Arc<Writer<S>>>,
+    /// Weak, so that a cursor that outlives the log does not hold its lock.
+    writer: Weak<Writer<S>>,
 }
 
 impl<S: Storage> Replay<S> {
     /// The next record; `None` at the end. Called again later it goes on with what came since.
+    #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         if self.cursor.shows_unsynced() && !self.cursor.has_more() {
             self.flush();
@@ -626,13 +631,11 @@ impl<S: Storage> Replay<S> {
                 self.flush();
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let slice = if self.cursor.shows_unsynced() {
-                Some(left.unwrap_or(Duration::MAX).min(Duration::from_micros(LOOK_US)))
-            } else {
-                left
-            };
+            let slice =
+                if self.cursor.shows_unsynced() { Some(left.unwrap_or(Duration::MAX).min(Duration::from_micros(LOOK_US))) } else { left };
             let cursor = &self.cursor;
-            let failed = || self.writer.as_ref().is_some_and(|writer| writer.committer.is_poisoned());
+            let writer = self.writer.upgrade();
+            let failed = || writer.as_ref().is_some_and(|writer| writer.committer.is_poisoned());
             cursor.wait_until(slice, || cursor.has_more() || cursor.is_closed() || failed());
             if cursor.is_closed() {
                 return Err(Error::new(Code::Closed, "the log has been shut down or closed"));
@@ -640,7 +643,7 @@ impl<S: Storage> Replay<S> {
             if cursor.has_more() {
                 return Ok(Waited::Durable);
             }
-            if let Some(writer) = &self.writer
+            if let Some(writer) = &writer
                 && failed()
             {
                 writer.committer.check_usable()?;
@@ -657,7 +660,7 @@ impl<S: Storage> Replay<S> {
     }
 
     fn flush(&self) {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = self.writer.upgrade() {
             // On a failure the cursor stops at what is durable.
             let _poisoned_if_failed = writer.committer.flush();
         }

@@ -140,9 +140,7 @@ impl<F: File> ManifestFile<F> {
         self.file
             .write_at(offset, &slot)
             .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;
-        self.file
-            .sync()
-            .map_err(|io| InstallError { error: io.in_file(name, "cannot sync the manifest").at(offset), is_final: true })?;
+        self.file.sync().map_err(|io| InstallError { error: io.in_file(name, "cannot sync the manifest").at(offset), is_final: true })?;
         *current = next;
         Ok(())
     }

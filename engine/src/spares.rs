@@ -112,11 +112,7 @@ impl<S: Storage> Spares<S> {
             dropped += 1;
             let name = FileName::Segment(index);
             let keep = held(&self.inner).pool.len() + renamed.len() < self.pool_limit && renamed.try_reserve(1).is_ok();
-            let done = if keep {
-                self.storage.rename(name, FileName::Spare(index))
-            } else {
-                self.storage.remove(name)
-            };
+            let done = if keep { self.storage.rename(name, FileName::Spare(index)) } else { self.storage.remove(name) };
             match done {
                 Ok(()) if keep => renamed.push(FileName::Spare(index)),
                 Ok(()) => {}

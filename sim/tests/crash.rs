@@ -320,7 +320,7 @@ fn more_operations_are_sampled_with_none_and_all_among_them() {
 
 #[test]
 fn a_tear_changes_only_bytes_that_unsynced_writes_changed() {
-    for seed in 0..60 {
+    for seed in 0..12 {
         let mut dice = Dice(seed);
         let disk = Disk::new(seed);
         let storage = disk.storage();
@@ -364,9 +364,6 @@ fn every_choice_of_a_few_sectors_is_made_in_every_filling() {
         }
         for mask in 0..8 {
             for fill in [Some(0), Some(1), None] {
-                if size == 4096 && fill == None {
-                    continue;
-                }
                 let wanted: Vec<Option<u8>> = (0..3).map(|sector| if mask >> sector & 1 == 1 { fill } else { Some(2) }).collect();
                 assert!(seen.contains(&wanted), "{size}: {wanted:?}");
             }

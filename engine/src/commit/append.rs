@@ -54,7 +54,10 @@ impl<S: Storage> Committer<S> {
 
     fn append_payload(&self, kind: Kind, payload: &impl Payload, durability: Durability) -> Result<Seq> {
         let len = payload.len().filter(|&len| len <= self.segment_bytes - SEGMENT_OVERHEAD_BYTES).ok_or_else(|| {
-            Error::new(Code::TooLarge, "the record or batch does not fit into one segment (segment_size less 512 bytes); nothing was appended")
+            Error::new(
+                Code::TooLarge,
+                "the record or batch does not fit into one segment (segment_size less 512 bytes); nothing was appended",
+            )
         })?;
         let header = header_of(kind, payload, len);
         let mut state = self.lock();
@@ -81,13 +84,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Puts a frame behind the last one and gives its records their seqs; returns the last of them.
-    fn place<'a>(
-        &'a self,
-        state: Guard<'a, S>,
-        mut header: FrameHeader,
-        payload: &impl Payload,
-        room: u64,
-    ) -> Result<(Guard<'a, S>, Seq)> {
+    fn place<'a>(&'a self, state: Guard<'a, S>, mut header: FrameHeader, payload: &impl Payload, room: u64) -> Result<(Guard<'a, S>, Seq)> {
         let len = header.len();
         let mut state = self.make_room(state, len, room)?;
         let count = payload.records();

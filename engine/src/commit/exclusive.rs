@@ -82,9 +82,12 @@ impl<S: Storage> Committer<S> {
             return Ok(state);
         }
         drop(state);
-        let installed = self.parts.spares.ensure(1).map_err(|error| InstallError { error, is_final: false }).and_then(|()| {
-            self.parts.manifest.install(|manifest| manifest.dirty = true)
-        });
+        let installed = self
+            .parts
+            .spares
+            .ensure(1)
+            .map_err(|error| InstallError { error, is_final: false })
+            .and_then(|()| self.parts.manifest.install(|manifest| manifest.dirty = true));
         if installed.is_ok() {
             // Rotation needs two; better prepared now than when the segment is full.
             self.parts.bell.ring(|work| work.prepare = true);
@@ -119,9 +122,12 @@ impl<S: Storage> Committer<S> {
         }
         drop(state);
         // One to go on in and a further one, without which its OPEN may not be written.
-        let next = self.parts.spares.ensure(2).and_then(|()| self.parts.chain.reserve()).and_then(|()| {
-            self.parts.spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment"))
-        });
+        let next = self
+            .parts
+            .spares
+            .ensure(2)
+            .and_then(|()| self.parts.chain.reserve())
+            .and_then(|()| self.parts.spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment")));
         state = self.lock();
         let outcome = match next {
             Ok(next) => {
@@ -164,14 +170,12 @@ impl<S: Storage> Committer<S> {
         if outcome.is_err() {
             return (state, outcome);
         }
-        let link = Link {
-            index: segment.index,
-            end: state.synced.offset,
-            last_frame: state.last_frame.offset,
-            last_crc: state.last_frame.crc,
-        };
+        let link =
+            Link { index: segment.index, end: state.synced.offset, last_frame: state.last_frame.offset, last_crc: state.last_frame.crc };
         let open = self.next_open(&state, How::Rotated, link);
-        self.parts.chain.append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
+        self.parts
+            .chain
+            .append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
         self.enter(&mut state, next.header, next.file, open, Placed::default(), next.header.data_start);
         self.counters.rotations.fetch_add(1, Ordering::Relaxed);
         (state, Ok(()))
@@ -181,15 +185,7 @@ impl<S: Storage> Committer<S> {
         Open { first_seq: state.tail.seq + 1, how, link, before: state.tail, checkpoint: state.checkpoint, epoch: state.epoch }
     }
 
-    fn enter(
-        &self,
-        state: &mut Guard<'_, S>,
-        header: SegmentHeader,
-        file: S::File,
-        open: Open,
-        last_frame: Placed,
-        offset: u64,
-    ) {
+    fn enter(&self, state: &mut Guard<'_, S>, header: SegmentHeader, file: S::File, open: Open, last_frame: Placed, offset: u64) {
         state.active = Active { header, file: Arc::new(file), open };
         state.filling.restart(offset);
         state.last_frame = last_frame;
@@ -253,11 +249,7 @@ impl<S: Storage> Committer<S> {
 
     /// Replaces the active segment, all of whose records are to be forgotten, by a prepared one; `install` completes the manifest's new content.
     /// Returns the new segment, or `None` if something was appended meanwhile or a spare is lacking, and nothing changed.
-    pub fn swap_forgotten(
-        &self,
-        up_to: Seq,
-        install: impl FnOnce(&mut Manifest, u32),
-    ) -> core::result::Result<Option<u32>, InstallError> {
+    pub fn swap_forgotten(&self, up_to: Seq, install: impl FnOnce(&mut Manifest, u32)) -> core::result::Result<Option<u32>, InstallError> {
         let state = self.lock();
         state.check_usable().map_err(|error| InstallError { error, is_final: false })?;
         if state.tail.seq != up_to || state.filling.end() == state.active.header.data_start {
@@ -312,9 +304,10 @@ impl<S: Storage> Committer<S> {
         let mut state = self.lock();
         let outcome = match outcome {
             Ok((placed, end, bound)) => {
-                self.parts
-                    .chain
-                    .append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
+                self.parts.chain.append(
+                    (link.end, state.tail),
+                    Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None },
+                );
                 self.enter(&mut state, next.header, next.file, open, placed, end);
                 state.bound = bound;
                 state.dirty = false;
@@ -337,8 +330,7 @@ fn write_open<F: File>(next: &Prepared<F>, open: &Open) -> core::result::Result<
     let payload = open.encode();
     let header = control_header(Kind::Open, &payload);
     // A frame of a hundred bytes: failing to allocate it is failing to begin the segment.
-    let mut frame = CommitBuffer::with_capacity(header.len() as usize)
-        .map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 })?;
+    let mut frame = CommitBuffer::with_capacity(header.len() as usize).map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 })?;
     frame.restart(next.header.data_start);
     let placed = frame.push(&next.header, &header, &Control(&payload));
     next.file.write_at(frame.base(), frame.bytes())?;

@@ -142,7 +142,8 @@ impl<S: Storage> Committer<S> {
             Err(io) => {
                 self.fail(&mut state);
                 let name = FileName::Segment(state.active.header.index);
-                let error = io.in_file(name, "cannot sync the segment: what was not synced before is in doubt; close the log and open it again");
+                let error =
+                    io.in_file(name, "cannot sync the segment: what was not synced before is in doubt; close the log and open it again");
                 let error = Error { code: Code::Failed, ..error }.seqs(state.synced.tail.seq + 1, state.tail.seq);
                 (state, Err(error))
             }

@@ -167,6 +167,7 @@ impl<S: Storage> Committer<S> {
 
 /// The answer of a poisoned handle.
 fn poisoned(failure: Failure) -> Error {
-    let error = Error::new(Code::Failed, "an earlier write or sync failed; close the log and open it again: what was acknowledged is there");
+    let error =
+        Error::new(Code::Failed, "an earlier write or sync failed; close the log and open it again: what was acknowledged is there");
     if failure.last > failure.durable { error.seqs(failure.durable + 1, failure.last) } else { error }
 }

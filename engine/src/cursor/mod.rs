@@ -1,6 +1,6 @@
 //! Replay: the records above a seq, in order, as far as they may be shown.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::chain::{Chain, ReaderId, Segment};
@@ -68,7 +68,8 @@ struct OpenBatch {
 
 /// See the module's head. Reads from the files, with one buffer; a frame larger than it makes it grow.
 pub struct Cursor<S: Storage> {
-    storage: Arc<S>,
+    /// Weak, so that a cursor that outlives the log does not hold its lock.
+    storage: Weak<S>,
     chain: Arc<Chain>,
     reader: ReaderId,
     options: ReplayOptions,
@@ -99,13 +100,13 @@ struct Fragments {
 
 impl<S: Storage> Cursor<S> {
     /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
-    pub fn new(storage: Arc<S>, chain: Arc<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
+    pub fn new(storage: &Arc<S>, chain: Arc<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
         let len = (BUFFER_BYTES as u64).min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a cursor"))?;
         buffer.resize(len, 0);
         let (reader, segment) = chain.enter(after)?;
-        let file = match open_segment(&*storage, &segment) {
+        let file = match open_segment(&**storage, &segment) {
             Ok(file) => file,
             Err(error) => {
                 chain.leave(&reader);
@@ -113,7 +114,7 @@ impl<S: Storage> Cursor<S> {
             }
         };
         Ok(Cursor {
-            storage,
+            storage: Arc::downgrade(storage),
             chain,
             reader,
             options,
@@ -157,9 +158,10 @@ impl<S: Storage> Cursor<S> {
     }
 
     /// The next record; `None` at the end, behind which more may come later.
+    #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         if self.chain.is_closed() {
-            return Err(Error::new(Code::Closed, "the log has been shut down or closed"));
+            return Err(closed());
         }
         if let Some(damage) = self.damage {
             return Err(damage);
@@ -212,7 +214,7 @@ impl<S: Storage> Cursor<S> {
             let seq = self.expected;
             match header.kind {
                 Kind::Open => {}
-                Kind::End => self.to_successor()?,
+                Kind::End => self.follow_end()?,
                 Kind::Record => {
                     self.expected += 1;
                     let shown = self.options.raw || header.op != OP_CHECKPOINT;
@@ -253,7 +255,7 @@ impl<S: Storage> Cursor<S> {
         }
     }
 
-    fn to_successor(&mut self) -> Result<()> {
+    fn follow_end(&mut self) -> Result<()> {
         if self.advance()? {
             return Ok(());
         }
@@ -265,7 +267,8 @@ impl<S: Storage> Cursor<S> {
         let Some(next) = self.chain.advance(&self.reader, self.segment.header.index) else {
             return Ok(false);
         };
-        self.file = open_segment(&*self.storage, &next)?;
+        let storage = self.storage.upgrade().ok_or_else(closed)?;
+        self.file = open_segment(&*storage, &next)?;
         if next.before.seq + 1 != self.expected {
             return Err(self.corrupt("the segment does not end with the seq that its successor names"));
         }
@@ -285,9 +288,8 @@ impl<S: Storage> Cursor<S> {
     fn frame(&mut self) -> Result<FrameHeader> {
         let segment = self.segment.header;
         let at = self.load(FRAME_HEADER_LEN)?;
-        let decoded = at.and_then(|at| {
-            FrameHeader::decode(segment.seed, segment.capacity, self.position, &self.buffer[at..at + FRAME_HEADER_LEN])
-        });
+        let decoded =
+            at.and_then(|at| FrameHeader::decode(segment.seed, segment.capacity, self.position, &self.buffer[at..at + FRAME_HEADER_LEN]));
         let Some(header) = decoded else {
             return Err(self.corrupt("the frame's header is damaged"));
         };
@@ -399,10 +401,7 @@ impl<S: Storage> Cursor<S> {
 
     fn corrupt(&self, what: &'static str) -> Error {
         let last = self.segment.end.map_or(u64::MAX, |(_, tail)| tail.seq.max(self.expected));
-        Error::new(Code::Corrupt, what)
-            .in_file(FileName::Segment(self.segment.header.index))
-            .at(self.position)
-            .seqs(self.expected, last)
+        Error::new(Code::Corrupt, what).in_file(FileName::Segment(self.segment.header.index)).at(self.position).seqs(self.expected, last)
     }
 }
 
@@ -410,6 +409,10 @@ impl<S: Storage> Drop for Cursor<S> {
     fn drop(&mut self) {
         self.chain.leave(&self.reader);
     }
+}
+
+fn closed() -> Error {
+    Error::new(Code::Closed, "the log has been shut down or closed")
 }
 
 fn open_segment<S: Storage>(storage: &S, segment: &Segment) -> Result<S::File> {

@@ -57,13 +57,7 @@ pub(super) struct Scanned {
 }
 
 /// Walks through a segment, to `limit` at the most.
-pub(super) fn scan_segment<F: File>(
-    file: &F,
-    begin: &Begin,
-    buffer: &mut [u8],
-    limit: u64,
-    report: &mut Report,
-) -> Result<Scanned> {
+pub(super) fn scan_segment<F: File>(file: &F, begin: &Begin, buffer: &mut [u8], limit: u64, report: &mut Report) -> Result<Scanned> {
     let name = FileName::Segment(begin.header.index);
     let mut window = Window::new(file, buffer);
     let outcome = scan_window(&mut window, begin, limit);

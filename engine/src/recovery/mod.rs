@@ -184,8 +184,8 @@ impl Found {
         };
         gap::check(store, gap::Extent { forgotten_data: self.manifest.forgotten_data, last: self.tail().seq })?;
         if config.recovery == Recovery::Strict {
-            let holes = self.segments.iter().filter_map(Segment::hole).filter(|&(_, last)| store < last);
-            if let Some((first, last)) = holes.last() {
+            let hole = self.segments.iter().rev().filter_map(Segment::hole).find(|&(_, last)| store < last);
+            if let Some((first, last)) = hole {
                 return Err(gap::lost(first, last));
             }
         }

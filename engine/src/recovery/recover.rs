@@ -53,7 +53,11 @@ pub fn recover<S: Storage>(
         epoch,
     };
     let cannot_write = |io: IoError| io.in_file(name, "cannot write the recovered segment");
-    let mut out = Output { file: &prepared.file, buffer: CommitBuffer::with_capacity((BUFFER_BYTES as u64).min(found.family.segment_bytes) as usize)?, cannot_write: &cannot_write };
+    let mut out = Output {
+        file: &prepared.file,
+        buffer: CommitBuffer::with_capacity((BUFFER_BYTES as u64).min(found.family.segment_bytes) as usize)?,
+        cannot_write: &cannot_write,
+    };
     out.buffer.restart(prepared.header.data_start);
     let payload = open.encode();
     let mut last_frame = out.buffer.push(&prepared.header, &control_header(Kind::Open, &payload), &Control(&payload));

@@ -200,9 +200,12 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         while head.header.index != self.manifest.oldest_segment {
             let link = head.open.map_or(Link::default(), |open| open.link);
             if link.index < self.manifest.oldest_segment || link.index >= head.header.index {
-                return Err(Error::new(Code::Corrupt, "the chain of segments does not lead back to the oldest one that the manifest names")
-                    .in_file(FileName::Segment(head.header.index))
-                    .at(DATA_START));
+                return Err(Error::new(
+                    Code::Corrupt,
+                    "the chain of segments does not lead back to the oldest one that the manifest names",
+                )
+                .in_file(FileName::Segment(head.header.index))
+                .at(DATA_START));
             }
             let predecessor = self.load(link.index)?;
             if predecessor.open.is_none() {
@@ -230,9 +233,8 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         }
         let mut current = bound_segment;
         loop {
-            let mut next = candidates.iter().filter(|fact| {
-                fact.open.is_some_and(|open| open.how == How::Rotated && open.link.index == current)
-            });
+            let mut next =
+                candidates.iter().filter(|fact| fact.open.is_some_and(|open| open.how == How::Rotated && open.link.index == current));
             let Some(&fact) = next.next() else {
                 break;
             };
@@ -301,9 +303,12 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         let read = head.file.read_at(bound.offset, &mut bytes).map_err(|io| io.in_file(name, "cannot read the end of the log"))?;
         self.report.bytes_read += read as u64;
         if read == bytes.len() && FrameHeader::decode(last.header.seed, last.header.capacity, bound.offset, &bytes).is_some() {
-            return Err(Error::new(Code::Corrupt, "there is a frame behind the end that the manifest names: the manifest is an old copy; restore the newest")
-                .in_file(name)
-                .at(bound.offset));
+            return Err(Error::new(
+                Code::Corrupt,
+                "there is a frame behind the end that the manifest names: the manifest is an old copy; restore the newest",
+            )
+            .in_file(name)
+            .at(bound.offset));
         }
         Ok(())
     }
@@ -343,12 +348,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
             // Nothing in it is vouched for, so the new segment takes its place in the chain.
             (last.open.map_or(Link::default(), |open| open.link), begin.tail)
         };
-        let copy = Copy {
-            segment: last.header,
-            segment_first_seq: begin.first_seq,
-            from: vouched.offset,
-            end: scanned.end.offset,
-        };
+        let copy = Copy { segment: last.header, segment_first_seq: begin.first_seq, from: vouched.offset, end: scanned.end.offset };
         Ending::Unclean(Unclean {
             link,
             before,
@@ -399,10 +399,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         for (place, fact) in chain.iter().enumerate() {
             let begin = self.begin(*fact);
             let before = fact.open.map_or(begin.tail, |open| open.before);
-            let end = match chain.get(place + 1).and_then(|next| next.open) {
-                Some(next) => Some((next.link.end, next.before)),
-                None => None,
-            };
+            let end = chain.get(place + 1).and_then(|next| next.open).map(|next| (next.link.end, next.before));
             segments.push(Segment { header: fact.header, first_seq: begin.first_seq, before, end });
         }
         Ok(segments)
@@ -472,11 +469,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
 
 /// The tail in front of a segment's first record. What was lost may have been data.
 pub(super) fn tail_at_start(open: &Open) -> Tail {
-    if open.first_seq > open.before.seq + 1 {
-        Tail { seq: open.first_seq - 1, data_seq: open.first_seq - 1 }
-    } else {
-        open.before
-    }
+    if open.first_seq > open.before.seq + 1 { Tail { seq: open.first_seq - 1, data_seq: open.first_seq - 1 } } else { open.before }
 }
 
 fn bad_open(index: u32) -> Error {

@@ -1,11 +1,10 @@
 //! A commit buffer: frames composed in memory, in the bytes in which they go to the file.
 
+use super::payload::Payload;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{FRAME_ALIGN, FRAME_HEADER_LEN};
 use crate::format::frame::{FrameHeader, frame_len, padded};
 use crate::format::segment_header::SegmentHeader;
-use super::payload::Payload;
-
 
 /// Frames that wait to be written at one place of one segment.
 #[derive(Debug, Default)]
@@ -27,9 +26,7 @@ impl CommitBuffer {
     /// An empty buffer that takes `capacity` bytes without allocating again.
     pub fn with_capacity(capacity: usize) -> Result<CommitBuffer> {
         let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(capacity)
-            .map_err(|_| Error::new(Code::NoMemory, "no memory for a commit buffer"))?;
+        bytes.try_reserve_exact(capacity).map_err(|_| Error::new(Code::NoMemory, "no memory for a commit buffer"))?;
         Ok(CommitBuffer { bytes, base: 0 })
     }
 

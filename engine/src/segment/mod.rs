@@ -3,7 +3,7 @@
 #[cfg(feature = "std")]
 pub mod buffer;
 #[cfg(feature = "std")]
-pub mod payload;
-#[cfg(feature = "std")]
 pub mod head;
+#[cfg(feature = "std")]
+pub mod payload;
 pub mod scan;

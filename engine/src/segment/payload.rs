@@ -36,6 +36,7 @@ impl Entries for [Entry<'_>] {
 }
 
 /// The payload of a frame.
+#[expect(clippy::len_without_is_empty, reason = "a size, not a collection's length")]
 pub trait Payload {
     /// Its length in bytes, `None` if that cannot be counted.
     fn len(&self) -> Option<u64>;
@@ -82,8 +83,9 @@ pub struct Batch<'a, E: Entries + ?Sized>(pub &'a E);
 
 impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
     fn len(&self) -> Option<u64> {
-        let count = self.0.count() as u64;
-        let mut len = count.checked_mul(batch::table_len(1))?.checked_add(batch::table_len(0))?;
+        // A count whose table alone would overflow is more than a frame can say.
+        let count = u32::try_from(self.0.count()).ok()?;
+        let mut len = batch::table_len(u64::from(count));
         for index in 0..self.0.count() {
             let entry = self.0.entry(index);
             len = len.checked_add(entry.key.len() as u64)?.checked_add(entry.value.len() as u64)?;

@@ -242,12 +242,7 @@ pub struct Behind {
 }
 
 /// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
-pub fn behind<F: File>(
-    window: &mut Window<'_, F>,
-    segment: &SegmentHeader,
-    from: u64,
-    next_relative: u32,
-) -> Result<Behind, IoError> {
+pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
     let mut found = Behind::default();
     let mut at = from;
     while at < segment.capacity {
@@ -257,7 +252,7 @@ pub fn behind<F: File>(
             break;
         };
         // The next piece begins early enough to see a header that this one cuts.
-        let advance = if is_last { len } else { len - (FRAME_HEADER_LEN - FRAME_ALIGN) & !(FRAME_ALIGN - 1) };
+        let advance = if is_last { len } else { (len - (FRAME_HEADER_LEN - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
         for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
             let place = unit * FRAME_ALIGN;
             let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {

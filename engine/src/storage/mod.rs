@@ -78,6 +78,7 @@ pub enum LockKind {
 
 /// A plain file. Any thread may call any method at any time; the log itself never writes the same bytes from two threads.
 /// The descriptor is closed when the value is dropped.
+#[expect(clippy::len_without_is_empty, reason = "a size, not a collection's length")]
 pub trait File: Send + Sync + 'static {
     /// Size in bytes.
     fn len(&self) -> Result<u64, IoError>;

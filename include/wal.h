@@ -1,0 +1,991 @@
+/*
+ * wal.h - a write-ahead log
+ *
+ * Copyright and licence: see the file LICENSE (MIT). Made from the library's sources, not
+ * written by hand.
+ *
+ *   What it is . What it is not . A program . Who passes what . Sync modes . Errors .
+ *   Threads . When things go wrong . Limits and memory . Files
+ *
+ * Then constants, structs, and the functions in the order of use: versions, statuses, opening
+ * and closing, appending, making durable, checkpoint and truncate, replay, where the log stands,
+ * looking at a log without opening it.
+ *
+ *
+ * WHAT IT IS
+ *
+ * A host, say a database, appends records to the log, applies them to its own store, and tells
+ * the log from time to time "my store holds everything up to here". The log may forget those
+ * records then. After a crash the host reads back what its store lacks. One number carries this
+ * agreement, the sequence number (seq): 1 for the first record, one more for each further one,
+ * never used again once durable.
+ *
+ *     store                                    log
+ *       |-- wal_sync(S) ---------------------->|   nothing to do in WAL_SYNC_ALWAYS
+ *       | flush everything up to S             |
+ *       |-- wal_checkpoint(S) ---------------->|
+ *       |<---------------------------------- n |   n >= S
+ *       | save n durably                       |
+ *       |-- wal_truncate(n) ------------------>|   forgets seq <= n, and only that
+ *       |                                      |
+ *       | (crash, restart: the store says n)   |
+ *       |-- wal_open(store_seq = n) ---------->|   proves that nothing above n is missing
+ *       |-- wal_replay_open(n) --------------->|   yields every record with seq > n, in order
+ *
+ * Why a number, and why does the log ask for it at each opening? Because the two halves of this
+ * agreement can drift apart: a store restored from a backup, a log directory of yesterday, a
+ * file lost. A log that is not told what the store holds replays what it has, and the store is
+ * wrong from then on without anybody knowing. This one compares, and refuses with WAL_E_GAP.
+ *
+ *
+ * WHAT IT IS NOT
+ *
+ * - It is not a store: there is no look-up by key, only reading in order from some seq on.
+ * - It does not undo. Records cannot be removed from the end, nor changed.
+ * - A record may be replayed that the store has already: if the host crashes after its flush
+ *   and before it has saved n. Either applying twice must be harmless, or the store saves, in
+ *   the same atomic step as its data, the seq up to which it has applied, as the program below
+ *   does.
+ * - Log first: the store must not durably hold what the log may still lose, or the two part at
+ *   the next crash and the opening answers WAL_E_GAP. In WAL_SYNC_ALWAYS an appended record is
+ *   safe to flush; in the other modes call wal_sync before the store flushes.
+ * - A failed fsync is final. The handle is dead then (WAL_E_FAILED) and the log must be opened
+ *   again: asking the kernel once more would answer "success" for pages that it has dropped.
+ * - It finds out about a disk that loses or changes what it had stored; it cannot bring that
+ *   back. A disk that answers a flush before it is done breaks every promise below.
+ * - One handle for each log: a second wal_open, in this process or another, gets WAL_E_LOCKED.
+ *   Local file systems only: NFS and the like do not keep the promises of flock and fsync.
+ * - Keys and values are not encrypted, and checksums (CRC-32) find damage, not malice.
+ *
+ *
+ * A PROGRAM
+ *
+ * It keeps a sum in a file of its own, "first.db", and survives a crash at any point.
+ *
+ *     #define _XOPEN_SOURCE 700
+ *     #include <fcntl.h>
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
+ *     #include <unistd.h>
+ *     #include <wal.h>
+ *
+ *     static struct { uint64_t seq, total; } store;    // applied up to seq; the data
+ *     static wal_error_t err;
+ *
+ *     static int check(int status)
+ *     {
+ *       if (status >= 0) return status;
+ *       fprintf(stderr, "first: %s\n", err.code ? err.message : "first.db failed");
+ *       exit(1);
+ *     }
+ *
+ *     static int save(int file)                        // both numbers in one step
+ *     {
+ *       ssize_t written = pwrite(file, &store, sizeof store, 0);
+ *       return written == (ssize_t)sizeof store ? fdatasync(file) : -1;
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *       wal_options_t options; wal_t *wal; wal_cursor_t *cursor; wal_record_t record;
+ *       int file = check(open("first.db", O_RDWR | O_CREAT, 0600));
+ *       check((int)pread(file, &store, sizeof store, 0));
+ *
+ *       wal_options_init(&options, sizeof options);
+ *       options.store_seq = store.seq ? store.seq : WAL_STORE_EMPTY;
+ *       check(wal_open("first.log", &options, &wal, &err));
+ *
+ *       check(wal_replay_open(wal, store.seq, 0, &cursor, &err));
+ *       while (check(wal_replay_next(cursor, &record, &err)) == WAL_OK) {
+ *         store.total += record.value_len;             // apply what the store lacks
+ *         store.seq = record.seq;
+ *       }
+ *       wal_replay_close(cursor);
+ *
+ *       check(wal_append(wal, WAL_OP_PUT, "key", 3, "value", 5, &store.seq, &err));
+ *       store.total += 5;                              // logged, so it may be applied
+ *
+ *       check(save(file));                             // from time to time: flush,
+ *       check(wal_checkpoint(wal, store.seq, &store.seq, &err));    // tell the log,
+ *       check(save(file));                             // save n,
+ *       check(wal_truncate(wal, store.seq, 0, &err));  // forget
+ *
+ *       printf("%llu bytes\n", (unsigned long long)store.total);
+ *       return check(wal_close(wal, &err));
+ *     }
+ *
+ *
+ * WHO PASSES WHAT AS `COVERED`
+ *
+ * wal_checkpoint(covered) says: every record with seq <= covered is in my store, durably. A
+ * number that is too low keeps records longer than needed. One that is too high loses data.
+ *
+ * - A store that stops its writers while it flushes, or has one thread: WAL_SEQ_LAST, after the
+ *   flush, before the next append. Call it every some megabytes of log (appended_bytes in
+ *   wal_stat), because the records since then are what a restart replays.
+ * - A key-value store with a memtable: write each change to the log, then into the memtable.
+ *   When the memtable is full, remember the seq S of its last record, give new writes a new
+ *   memtable, write the full one out as a sorted file and sync the file and the directory. Then
+ *   wal_checkpoint(S). Not WAL_SEQ_LAST: the new memtable's records are in the log already. With
+ *   several writers, switch memtables when no record up to S is still on its way from the log
+ *   into the old one.
+ * - Several tables or partitions on one log, flushed at different times: remember for each the
+ *   smallest seq that it has not flushed, take the smallest of those and subtract 1 (if all are
+ *   flushed, pass the last seq that was appended before the flushes began). A table that is
+ *   rarely written would hold the log back for ever: flush it now and then. Replay gives every
+ *   table all records above n; each skips what it has flushed.
+ * - A replicated log (Raft and its like): put term and index into the record. Its index is not
+ *   the seq: when a new leader overwrites entries, append the new ones, and let replay know that
+ *   an entry with index i replaces all earlier ones from i on. After a snapshot up to index i is
+ *   durable, covered is the seq of the last record appended for index i. Term and vote must be
+ *   in the snapshot as well, or be appended again first, as they stand in records below covered.
+ *   Answer the leader after wal_append in WAL_SYNC_ALWAYS, or after wal_wait_durable.
+ *
+ * Save n together with the log's id (wal_log_id), pass both to wal_open, and neither an old copy
+ * of the store, nor of the log, nor another store's log will be taken for the right one.
+ *
+ *
+ * SYNC MODES
+ *
+ *   mode              when an append returns       a crash of the   a power cut
+ *                                                  process loses    loses
+ *   WAL_SYNC_ALWAYS   durable; threads that        nothing          nothing
+ *                     append at once share a sync
+ *   WAL_SYNC_BATCH    accepted; synced every       at most          the same
+ *                     batch_records records or     batch_records
+ *                     batch_interval_us            records
+ *   WAL_SYNC_OS       handed to the system         nothing          what is not yet synced
+ *   WAL_SYNC_NONE     copied into a buffer         the buffer       what is not yet synced
+ *
+ * In every mode wal_sync makes everything up to a seq durable, WAL_APPEND_SYNC one batch, and
+ * what survives is a prefix of what was appended: never a record without those before it. In
+ * WAL_SYNC_BATCH appends wait rather than leave more than batch_records records at risk (a
+ * larger batch is appended alone, once nothing else is). WAL_SYNC_OS and WAL_SYNC_NONE sync in
+ * the background every 16 MiB.
+ *
+ *
+ * ERRORS
+ *
+ * Every function that can fail returns a wal_status_t: negative is an error, WAL_OK is 0, and
+ * WAL_END and WAL_TIMEOUT are positive and no errors. Its last argument is a wal_error_t of the
+ * caller's, or NULL; it is written on every negative return, and never otherwise. There is no
+ * "last error" kept anywhere. Results are written on success only. Codes are stable, new ones
+ * may come; texts may change. A NULL where something is needed is WAL_E_INVALID; NULL with
+ * length 0 is an empty key or value. Reserved members and unknown flags must be 0. Every
+ * function can also return WAL_E_PANIC: a bug in this library, caught before it reached the
+ * host. The handle is unusable then, the process and the log on disk are not.
+ *
+ *
+ * THREADS
+ *
+ * A wal_t may be used by many threads at once, in every function that takes one, except that
+ * nothing may run beside or after wal_close: call wal_shutdown, which wakes all that wait, join
+ * the threads, then wal_close. A wal_cursor_t may be used by one thread at a time; different
+ * cursors of one log are independent of each other. Cursors outlive the log: they answer
+ * WAL_E_CLOSED and are closed with wal_replay_close, before or after wal_close. Functions
+ * without a handle may be called at any time.
+ *
+ * A log has at most one thread of its own, started when first needed, with all signals blocked:
+ * it prepares segments and frees forgotten ones. WAL_OPTION_NO_THREAD forbids it; that work is
+ * then done inside the calls that need it. Nothing here is async-signal-safe, and a thread that
+ * is in a call must not be cancelled or jumped out of.
+ *
+ * After fork the child's copies of the handles are dead: calls return WAL_E_FORKED, numbers read
+ * 0, wal_close and wal_replay_close free memory and do nothing else (wal_close returns
+ * WAL_E_FORKED). The parent does not notice, and the child does not hold its lock. A child may
+ * open other logs, and this one after the parent has closed it.
+ *
+ *
+ * WHEN THINGS GO WRONG
+ *
+ * Power cut, crash, kill -9: everything acknowledged is there, in order and without holes; a
+ * batch is there whole or not at all. Records that were appended and not yet acknowledged may be
+ * there or not; the opening settles which, and opening again gives the same answer. Garbage
+ * behind the end is dropped and reported (wal_report).
+ *
+ * Disk full: WAL_E_NO_SPACE, found before anything is written. The log is as before the call and
+ * works again when there is space. Opening, replaying, checkpointing and truncating work on a
+ * full disk (not on copy-on-write file systems, where overwriting needs space as well).
+ *
+ * Failed write: WAL_E_IO if what was written could be taken back: the log is as before the call.
+ * Otherwise, and after every failed fsync, the handle is poisoned: that call, all waiting ones
+ * and every later write return WAL_E_FAILED, and err->seq to err->seq_last are in doubt. Close
+ * the handle (WAL_E_FAILED again) and open the log: everything acknowledged is there, perhaps
+ * followed by records that were in doubt.
+ *
+ * Damage (a flipped bit, a lost, cut or swapped file): WAL_E_CORRUPT with the file, the offset
+ * and the seqs at risk, from wal_open if the chain of segments is broken, else from the cursor
+ * that comes to it; never a wrong record, never a silent end. WAL_RECOVER_PREFIX opens such a
+ * log: it keeps what precedes the damage, moves damaged files aside, and goes on above every seq
+ * that was ever used. Replay answers WAL_E_GAP at the hole, unless told WAL_REPLAY_SKIP_LOST.
+ *
+ * Out of memory: WAL_E_NO_MEMORY, nothing has changed.
+ *
+ *
+ * LIMITS AND MEMORY
+ *
+ *   key + value of a record                 segment_size - 512 bytes
+ *   the same with a key above 65535 bytes   16 bytes less
+ *   a batch                                 4 + 12 for each record + all keys and values
+ *                                           <= segment_size - 512 bytes
+ *   segment_size                            4096 to 1073741824, multiples of 4096; 16 MiB
+ *   seq                                     up to 4611686018427387903 (2^62 - 1)
+ *   op                                      1, 2, 16 to 255
+ *
+ * An open log has two buffers of 1 MiB, a cursor one. After wal_open, appending, syncing,
+ * checkpointing, truncating and reading records no longer than the cursor's buffer allocate
+ * nothing. On disk, a log has at least two segments (the one being written and a prepared one)
+ * and 16 KiB more; a record costs at most 31 bytes beside its key and value.
+ *
+ * Memory is the caller's or the library's, never handed over: what goes in is not kept after the
+ * call; strings that come out are static; a record's bytes are valid until the next call on its
+ * cursor; handles are freed by their close function, and by nothing else.
+ *
+ *
+ * FILES
+ *
+ * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, and
+ * damaged files set aside. It is created with mode 0700 and its files with 0600, unless the
+ * options say otherwise. Copy it as a backup only while the log is closed. Files are the same
+ * on every machine, whatever its byte order; FORMAT.md describes every byte.
+ */
+
+#ifndef WAL_H
+#define WAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The functions that are exported. WAL_STATIC: linked with the static archive. */
+#ifndef WAL_API
+#if defined(_WIN32) && !defined(WAL_STATIC)
+#define WAL_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(WAL_STATIC)
+#define WAL_API __attribute__((visibility("default")))
+#else
+#define WAL_API
+#endif
+#endif
+
+/* Functions whose status must not be ignored. Define it as nothing to ignore them. */
+#ifndef WAL_MUST_USE
+#if defined(__GNUC__)
+#define WAL_MUST_USE __attribute__((warn_unused_result))
+#else
+#define WAL_MUST_USE
+#endif
+#endif
+
+/* An open log, and a replay. What is behind them is the library's. */
+typedef struct wal wal_t;
+typedef struct wal_cursor wal_cursor_t;
+
+/* Versions */
+#define WAL_VERSION_MAJOR  0        /* Incompatible changes of the library. */
+#define WAL_VERSION_MINOR  1        /* Additions. */
+#define WAL_VERSION_PATCH  0        /* Corrections. */
+#define WAL_VERSION_NUMBER 100      /* major * 10000 + minor * 100 + patch. */
+#define WAL_VERSION_STRING "0.1.0"  /* The same as text. */
+#define WAL_ABI_VERSION    0        /* Changes when compiled programs would break. */
+#define WAL_FORMAT_VERSION 1        /* Newest disk format this library reads and writes. */
+
+/* What functions return */
+#define WAL_OK      0  /* Done. */
+#define WAL_END     1  /* No more records for now. */
+#define WAL_TIMEOUT 2  /* The time is up. */
+
+/* Errors */
+#define WAL_E_INVALID          (-1)   /* An argument or option is wrong by itself. */
+#define WAL_E_TOO_LARGE        (-2)   /* Record or batch exceeds one segment. */
+#define WAL_E_RANGE            (-3)   /* A seq above the last one. */
+#define WAL_E_NOT_CHECKPOINTED (-4)   /* No checkpoint allows this truncation. */
+#define WAL_E_GAP              (-5)   /* Records the store lacks are gone. */
+#define WAL_E_WRONG_LOG        (-6)   /* The log id is another one. */
+#define WAL_E_LOCKED           (-7)   /* Somebody has the log open. */
+#define WAL_E_NOT_FOUND        (-8)   /* There is no log here. */
+#define WAL_E_EXISTS           (-9)   /* There is a log here already. */
+#define WAL_E_CORRUPT          (-10)  /* Stored bytes are not what was written. */
+#define WAL_E_FORMAT           (-11)  /* The log needs a newer library. */
+#define WAL_E_IO               (-12)  /* The operating system reported an error. */
+#define WAL_E_NO_SPACE         (-13)  /* No space; nothing has been written. */
+#define WAL_E_NO_MEMORY        (-14)  /* Out of memory; nothing has changed. */
+#define WAL_E_READ_ONLY        (-15)  /* The log was opened read-only. */
+#define WAL_E_FAILED           (-16)  /* An earlier failure poisoned the handle. */
+#define WAL_E_CLOSED           (-17)  /* The log was shut down or closed. */
+#define WAL_E_FORKED           (-18)  /* The handle came through fork. */
+#define WAL_E_PANIC            (-19)  /* A bug in this library, caught. */
+#define WAL_E_MISUSE           (-20)  /* Not allowed in this state. */
+
+/* Options: sync_mode */
+#define WAL_SYNC_ALWAYS 0  /* Durable when append returns (default). */
+#define WAL_SYNC_BATCH  1  /* A bounded number of records at risk. */
+#define WAL_SYNC_OS     2  /* Handed to the operating system. */
+#define WAL_SYNC_NONE   3  /* Copied into the log's buffer. */
+
+/* Options: recovery */
+#define WAL_RECOVER_STRICT 0  /* Refuse a damaged log (default). */
+#define WAL_RECOVER_PREFIX 1  /* Keep what precedes the damage. */
+
+/* Options: open_flags */
+#define WAL_OPEN_EXISTING  1  /* There must be a log. */
+#define WAL_OPEN_NEW       2  /* There must be none yet. */
+#define WAL_OPEN_READ_ONLY 4  /* There must be one; write nothing. */
+
+/* Options: option_flags */
+#define WAL_OPTION_NO_THREAD 1  /* Start no background thread. */
+
+/* Options: other special values */
+#define WAL_RECYCLE_NONE UINT32_MAX        /* As recycle_segments: keep none. */
+#define WAL_STORE_EMPTY  (UINT64_MAX - 1)  /* As store_seq: the store is empty. */
+
+/* Operations: op */
+#define WAL_OP_PUT        1   /* A value was set. */
+#define WAL_OP_DELETE     2   /* A key was removed. */
+#define WAL_OP_CHECKPOINT 3   /* Written by wal_checkpoint alone. */
+#define WAL_OP_USER       16  /* This and up to 255: the host's own. */
+
+/* wal_append_batch: flags */
+#define WAL_APPEND_SYNC  1  /* Durable on return, in every mode. */
+#define WAL_APPEND_ASYNC 2  /* Do not wait for a sync, in any mode. */
+
+/* Special seqs and times */
+#define WAL_SEQ_LAST     UINT64_MAX  /* As a seq: everything appended so far. */
+#define WAL_WAIT_FOREVER UINT64_MAX  /* As timeout_us: no limit. */
+
+/* wal_truncate: flags */
+#define WAL_TRUNCATE_UNCHECKED 1  /* Forget even what no checkpoint covers. */
+
+/* wal_replay_open: after_seq */
+#define WAL_REPLAY_OLDEST (UINT64_MAX - 2)  /* As after_seq: the oldest record kept. */
+
+/* wal_replay_open: flags */
+#define WAL_REPLAY_RAW       1  /* CHECKPOINT records, too. */
+#define WAL_REPLAY_UNSYNCED  2  /* Also what is not yet durable. */
+#define WAL_REPLAY_SKIP_LOST 4  /* Step over records lost to damage. */
+
+/* wal_inspect: flags */
+#define WAL_INSPECT_FULL 1  /* Read every byte, not just the chain. */
+
+/**
+ * What a function that can fail returns: 0 done, positive "not an error, but look", negative
+ * one of WAL_E_... New codes of either sign may appear: test with `< 0`, and treat an error
+ * that the program does not know like WAL_E_IO.
+ */
+typedef int32_t wal_status_t;
+
+/**
+ * How to open a log. Fill it with wal_options_init, then set what should differ: 0 is every
+ * member's default. The struct grows in later versions; struct_size says which version the
+ * program was compiled with, and a member that the running library does not know is refused
+ * if it is set.
+ */
+typedef struct wal_options_t {
+  uint32_t struct_size;         /* sizeof(wal_options_t), written by wal_options_init. */
+  uint32_t sync_mode;           /* When an append returns: WAL_SYNC_...; see the table at the
+                                 * top. */
+  uint64_t segment_size;        /* For a log that is created: bytes in a segment, a multiple of
+                                 * 4096 from 4096 to 1073741824. 0: 16 MiB. An existing log
+                                 * keeps its own. */
+  uint64_t store_seq;           /* What the store says it durably holds: the n saved after the
+                                 * last checkpoint, or WAL_STORE_EMPTY. The log proves that it
+                                 * has everything above, or refuses with WAL_E_GAP. 0: not
+                                 * given, nothing is proven. */
+  uint32_t open_flags;          /* WAL_OPEN_...; 0: open the log, or create it. store_seq
+                                 * (except WAL_STORE_EMPTY) and expected_log_id imply
+                                 * WAL_OPEN_EXISTING. */
+  uint32_t recovery;            /* What to do about damage: WAL_RECOVER_... */
+  uint32_t batch_records;       /* For WAL_SYNC_BATCH: most records that are not yet durable.
+                                 * 0: 1000. */
+  uint32_t batch_interval_us;   /* For WAL_SYNC_BATCH: longest time until a record is durable,
+                                 * in microseconds; needs the background thread. 0: no such
+                                 * limit. */
+  uint8_t expected_log_id[16];  /* The log id that the store remembers (wal_log_id); another
+                                 * log is refused with WAL_E_WRONG_LOG. All 0: not given. */
+  uint32_t recycle_segments;    /* Forgotten segments kept to be written again, which is faster
+                                 * than new files. 0: 8. WAL_RECYCLE_NONE: none. */
+  uint32_t option_flags;        /* WAL_OPTION_... */
+  uint32_t directory_mode;      /* Permissions of a directory that is created, as for chmod(2).
+                                 * 0: 0700. */
+  uint32_t file_mode;           /* Permissions of the files that are created. 0: 0600. */
+  uint64_t reserved[7];         /* Reserved, 0. */
+} wal_options_t;
+
+/**
+ * What went wrong. Every function that can fail takes a pointer to one as its last argument,
+ * or NULL. It is the caller's, needs no initialising, holds no memory to free, and is written
+ * whole on every negative return and never otherwise. Programs look at `code` and the numbers;
+ * `message` is for people and may change its wording.
+ */
+typedef struct wal_error_t {
+  uint64_t seq;       /* First record concerned, 0 if none: the missing, endangered or doubtful
+                       * ones. */
+  uint64_t seq_last;  /* Last record concerned; UINT64_MAX: `seq` and all later ones; 0 if only
+                       * `seq`. */
+  uint64_t segment;   /* Number in the name of the file concerned (3 in "0000000003.wal"), 0 if
+                       * none. */
+  uint64_t offset;    /* Byte offset in that file, 0 if none. For an entry of a batch: its
+                       * index. */
+  int32_t code;       /* The status that the function returned. */
+  int32_t extended;   /* Reserved for finer codes; 0 in this version. */
+  int32_t os_error;   /* The operating system's error number (`errno`), 0 if none. */
+  int32_t reserved;   /* Reserved, 0. */
+  char message[272];  /* One sentence in UTF-8, NUL-terminated; begins with the file's path if
+                       * there is one. */
+} wal_error_t;
+
+/**
+ * One record of a batch. All of it is the caller's and is read during the call only.
+ */
+typedef struct wal_entry_t {
+  const void *key;    /* key_len bytes; may be NULL if key_len is 0. */
+  const void *value;  /* value_len bytes; may be NULL if value_len is 0. */
+  size_t key_len;     /* Bytes in the key. */
+  size_t value_len;   /* Bytes in the value. */
+  uint32_t op;        /* WAL_OP_PUT, WAL_OP_DELETE or 16 to 255. */
+  uint32_t reserved;  /* Must be 0. */
+} wal_entry_t;
+
+/**
+ * One record read back.
+ */
+typedef struct wal_record_t {
+  uint64_t seq;             /* Its sequence number. */
+  uint64_t batch_last_seq;  /* Last seq of its batch; its own seq if it was appended alone. */
+  const void *key;          /* key_len bytes, never NULL. */
+  const void *value;        /* value_len bytes, never NULL. */
+  size_t key_len;           /* Bytes in the key. */
+  size_t value_len;         /* Bytes in the value. */
+  uint32_t op;              /* As appended: WAL_OP_PUT, WAL_OP_DELETE or 16 to 255; with
+                             * WAL_REPLAY_RAW also WAL_OP_CHECKPOINT, whose value is n, then
+                             * covered, 8 bytes each, little-endian. */
+  uint32_t reserved[3];     /* Reserved, 0. */
+} wal_record_t;
+
+/**
+ * Where a log stands and what it has done. Grows in later versions.
+ */
+typedef struct wal_stat_t {
+  uint64_t last_seq;            /* Last record appended, 0 if there never was one. */
+  uint64_t durable_seq;         /* Last record known to be durable. */
+  uint64_t checkpoint_seq;      /* Highest n of any checkpoint. */
+  uint64_t checkpoint_covered;  /* What the host declared with it. */
+  uint64_t oldest_seq;          /* Oldest record kept; last_seq + 1 if there is none. */
+  uint64_t floor_seq;           /* Records up to here have been forgotten. */
+  uint64_t epoch;               /* Unclean openings so far, and those that dropped something. */
+  uint64_t segment_size;        /* Bytes in a segment file of this log. */
+  uint64_t disk_bytes;          /* Bytes on disk: segments, spares, manifest. */
+  uint64_t segments;            /* Segments that hold records. */
+  uint64_t spares;              /* Files prepared or kept for coming segments. */
+  uint64_t appends;             /* Since this opening: calls that appended. */
+  uint64_t records;             /* Since this opening: records appended. */
+  uint64_t appended_bytes;      /* Since this opening: bytes appended, headers and padding
+                                 * included. */
+  uint64_t writes;              /* Since this opening: writes to segments. */
+  uint64_t syncs;               /* Since this opening: syncs of segments. */
+  uint64_t rotations;           /* Since this opening: segments begun. */
+  uint64_t recycled;            /* Since this opening: segments begun in a forgotten one's
+                                 * blocks. */
+  uint32_t poisoned;            /* 1 if a failed write or sync has poisoned the handle, else 0. */
+  uint32_t reserved;            /* Reserved, 0. */
+} wal_stat_t;
+
+/**
+ * What an opening found and did, or would. Grows in later versions.
+ */
+typedef struct wal_report_t {
+  uint64_t epoch;               /* Unclean openings so far, and those that dropped something. */
+  uint64_t last_seq;            /* Last record, 0 if there never was one. */
+  uint64_t oldest_seq;          /* Oldest record kept; last_seq + 1 if there is none. */
+  uint64_t floor_seq;           /* Records up to here have been forgotten. */
+  uint64_t forgotten_data_seq;  /* The last forgotten one that was no CHECKPOINT record: a
+                                 * store below it has a gap. */
+  uint64_t checkpoint_seq;      /* Highest n of any checkpoint. */
+  uint64_t checkpoint_covered;  /* What the host declared with it. */
+  uint64_t segments;            /* Segments that hold records. */
+  uint64_t spares;              /* Files prepared or kept for coming segments. */
+  uint64_t segment_size;        /* Bytes in a segment file of this log. */
+  uint64_t bytes_read;          /* Bytes read to find all this out. */
+  uint64_t copied_records;      /* Records at the end that a crash had left undecided and that
+                                 * were made durable. */
+  uint64_t copied_bytes;        /* Their bytes. */
+  uint64_t dropped_segment;     /* Garbage behind the last usable byte, as a torn write leaves
+                                 * it: the segment, 0 if none, */
+  uint64_t dropped_offset;      /* where in it, */
+  uint64_t dropped_bytes;       /* how much, */
+  uint64_t dropped_frames;      /* and how many whole frames were in it that cannot be reached. */
+  uint64_t damage_segment;      /* Damage (see damage_code): the segment, 0 if it is the
+                                 * manifest or there is none, */
+  uint64_t damage_offset;       /* where in it, */
+  uint64_t damage_seq;          /* the first record at risk, 0 if unknown, */
+  uint64_t damage_seq_last;     /* and the last; UINT64_MAX: all later ones. */
+  uint64_t lost_first_seq;      /* First record that WAL_RECOVER_PREFIX gave up, 0 if none. */
+  uint64_t lost_last_seq;       /* The last one. */
+  uint64_t files_aside;         /* Damaged files moved aside ("NNNNNNNNNN.damaged"). */
+  uint64_t duration_us;         /* Time it took, in microseconds. */
+  uint8_t log_id[16];           /* The log's identity. */
+  uint32_t clean;               /* 1 if the last close was clean, else 0. */
+  uint32_t created;             /* 1 if this opening created the log, else 0. */
+  uint32_t rebuilt_manifest;    /* 1 if WAL_RECOVER_PREFIX had to rebuild the manifest, else 0. */
+  int32_t damage_code;          /* The status that a strict opening returns because of the
+                                 * damage, WAL_OK if there is none. */
+  int32_t damage_os_error;      /* The operating system's error number with it, 0 if none. */
+  uint32_t reserved;            /* Reserved, 0. */
+} wal_report_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/* --------------------------------------------------------------------------------------------
+ * Versions
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * The version of the library that the program runs with, as a number: compare it with
+ * WAL_VERSION_NUMBER, the one it was compiled with.
+ *
+ * Returns:  major * 10000 + minor * 100 + patch.
+ * Threads:  any, any time.
+ */
+WAL_API uint32_t wal_version_number(void);
+
+/**
+ * The same as text, for people.
+ *
+ * Returns:  for example "0.1.0".
+ * Threads:  any, any time.
+ * Lifetime: static.
+ */
+WAL_API const char *wal_version_string(void);
+
+/**
+ * The version of the binary interface. A program compiled with WAL_ABI_VERSION runs with every
+ * library that answers the same number; the shared library's name carries it (libwal.so.0).
+ *
+ * Returns:  WAL_ABI_VERSION of the running library.
+ * Threads:  any, any time.
+ */
+WAL_API uint32_t wal_abi_version(void);
+
+/**
+ * The version of the files on disk that the library writes; it reads this one and all older
+ * ones. A log that needs a newer reader is refused with WAL_E_FORMAT.
+ *
+ * Returns:  WAL_FORMAT_VERSION of the running library.
+ * Threads:  any, any time.
+ */
+WAL_API uint32_t wal_format_version(void);
+
+/* --------------------------------------------------------------------------------------------
+ * Statuses
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * One sentence about a status, for logs and users. `err->message` says more about one failure.
+ *
+ * code      any number; an unknown one gets a sentence, too.
+ *
+ * Returns:  UTF-8, never NULL.
+ * Threads:  any, any time.
+ * Lifetime: static.
+ */
+WAL_API const char *wal_strerror(wal_status_t code);
+
+/**
+ * The name of a status as this header spells it: "WAL_E_GAP".
+ *
+ * code      any number; an unknown one gives "WAL_E_?".
+ *
+ * Returns:  ASCII, never NULL.
+ * Threads:  any, any time.
+ * Lifetime: static.
+ */
+WAL_API const char *wal_status_name(wal_status_t code);
+
+/* --------------------------------------------------------------------------------------------
+ * Opening and closing
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Makes options that ask for nothing but defaults: zeros, and `size` in struct_size.
+ *
+ * options   memory of `size` bytes, overwritten. NULL: nothing happens.
+ * size      sizeof(wal_options_t). Below 4: nothing happens.
+ *
+ * Threads:  any, any time.
+ */
+WAL_API void wal_options_init(wal_options_t *options, size_t size);
+
+/**
+ * Opens a log, or creates it where there is none (unless the options say otherwise). After a
+ * crash it first makes sure that everything it will ever show is durable; that takes as long
+ * as reading and copying one segment, not the log.
+ *
+ * dir       the log's directory, created if need be, its parent not; the log's alone.
+ * options   NULL: defaults.
+ * out       receives the handle.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID, with the option's name in the message;
+ *           WAL_E_NOT_FOUND (no log, and it was not to be created), WAL_E_EXISTS (WAL_OPEN_NEW);
+ *           WAL_E_LOCKED (open elsewhere, in this process or another);
+ *           WAL_E_GAP (the store is older than what the log has forgotten, or newer than its
+ *           end; seq to seq_last are missing), WAL_E_WRONG_LOG;
+ *           WAL_E_CORRUPT (file, offset and records at risk in err), WAL_E_FORMAT;
+ *           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY.
+ *           On every error nothing can have been appended, and no handle exists.
+ * Threads:  any, any time.
+ * Lifetime: the handle lives until wal_close. dir and options are not kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_open(const char *dir, const wal_options_t *options, wal_t **out, wal_error_t *err);
+
+/**
+ * Ends the log's work without freeing it: every thread that waits in a call on it is woken, and
+ * every later call on it and its cursors returns WAL_E_CLOSED. For programs with several
+ * threads: wal_shutdown, join the threads, wal_close. An append under way may still complete.
+ * Shutting down twice is allowed.
+ *
+ * Returns:  WAL_OK, WAL_E_INVALID (wal is NULL), WAL_E_FORKED, WAL_E_PANIC.
+ * Threads:  any.
+ */
+WAL_API wal_status_t wal_shutdown(wal_t *wal, wal_error_t *err);
+
+/**
+ * Makes everything durable, marks the log clean, and frees the handle, whatever it returns.
+ * Only after WAL_OK was everything appended durable in every sync mode.
+ *
+ * wal       an open log that no other thread is using.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID (wal is NULL);
+ *           WAL_E_IO, WAL_E_NO_SPACE (the final write or sync failed; the next opening treats
+ *           the log like after a crash);
+ *           WAL_E_FAILED (the handle was poisoned; likewise);
+ *           WAL_E_FORKED (in a child that inherited the handle: it is freed, nothing else
+ *           happens, the parent's log is not touched);
+ *           WAL_E_PANIC.
+ * Threads:  no other call on this handle may be under way or follow.
+ * Lifetime: ends the handle. Its cursors stay valid, answer WAL_E_CLOSED, and are closed on
+ *           their own.
+ */
+WAL_API wal_status_t wal_close(wal_t *wal, wal_error_t *err);
+
+/* --------------------------------------------------------------------------------------------
+ * Appending
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Appends one record. When it returns is the sync mode's to say; in WAL_SYNC_ALWAYS the record
+ * is durable then, and many threads that append at once share one sync.
+ *
+ * op        WAL_OP_PUT, WAL_OP_DELETE or 16 to 255.
+ * key       key_len bytes; NULL with length 0 is fine. Opaque payloads need no key.
+ * value     value_len bytes; NULL with length 0 is fine.
+ * seq       receives the record's sequence number; may be NULL.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID, WAL_E_TOO_LARGE (see "Limits"), WAL_E_READ_ONLY, WAL_E_CLOSED,
+ *           WAL_E_NO_SPACE, WAL_E_NO_MEMORY: the log is as before the call, and usable;
+ *           WAL_E_IO: the write failed and was taken back, the log is as before the call;
+ *           WAL_E_FAILED: the handle is poisoned; err->seq to seq_last are in doubt, this
+ *           record perhaps among them;
+ *           WAL_E_FORKED, WAL_E_PANIC.
+ * Threads:  any. Allocates nothing.
+ * Lifetime: key and value are not kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_append(wal_t *wal, uint8_t op, const void *key, size_t key_len, const void *value,
+           size_t value_len, uint64_t *seq, wal_error_t *err);
+
+/**
+ * Appends several records with consecutive sequence numbers as one unit: after any crash either
+ * all of them are there or none.
+ *
+ * entries   `count` entries; they and their bytes must not change during the call.
+ * count     at least 1.
+ * flags     0: as the sync mode says; or WAL_APPEND_SYNC, or WAL_APPEND_ASYNC.
+ * last_seq  receives the last record's sequence number; the first is last_seq - count + 1.
+ *           May be NULL.
+ *
+ * Returns:  as wal_append. If one entry is wrong, err->offset is its index and nothing has been
+ *           appended.
+ * Threads:  any. Allocates nothing.
+ * Lifetime: entries, keys and values are not kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_append_batch(wal_t *wal, const wal_entry_t *entries, size_t count, uint32_t flags,
+                 uint64_t *last_seq, wal_error_t *err);
+
+/* --------------------------------------------------------------------------------------------
+ * Making durable
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Returns once every record up to `seq` is durable. Threads that call it at once share syncs;
+ * what is durable already costs nothing.
+ *
+ * seq       a sequence number, or WAL_SEQ_LAST.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID, WAL_E_RANGE (seq is above the last), WAL_E_READ_ONLY, WAL_E_CLOSED,
+ *           WAL_E_FORKED;
+ *           WAL_E_IO, WAL_E_NO_SPACE (buffered records could not be written; they were taken
+ *           back);
+ *           WAL_E_FAILED (the sync failed, or an earlier one: the handle is poisoned, records
+ *           err->seq to seq_last are in doubt); WAL_E_PANIC.
+ * Threads:  any. Allocates nothing.
+ */
+WAL_API WAL_MUST_USE wal_status_t wal_sync(wal_t *wal, uint64_t seq, wal_error_t *err);
+
+/**
+ * Hands everything appended so far to the operating system, so that it survives the end of this
+ * process, but not a power cut. Of use in WAL_SYNC_NONE and WAL_SYNC_BATCH.
+ *
+ * Returns:  as wal_sync, but never WAL_E_RANGE.
+ * Threads:  any. Allocates nothing.
+ */
+WAL_API WAL_MUST_USE wal_status_t wal_flush(wal_t *wal, wal_error_t *err);
+
+/**
+ * Waits until the record `seq` is durable, by whatever sync makes it so: it starts none itself,
+ * and it may wait for a record that has not been appended yet. For threads that answer clients
+ * or feed replicas while others append.
+ *
+ * seq         a sequence number, or WAL_SEQ_LAST: everything appended before this call.
+ * timeout_us  microseconds; 0 only asks; WAL_WAIT_FOREVER waits without a limit.
+ *
+ * Returns:  WAL_OK, WAL_TIMEOUT;
+ *           WAL_E_INVALID, WAL_E_RANGE (no record can ever get that seq), WAL_E_READ_ONLY,
+ *           WAL_E_CLOSED (shut down meanwhile), WAL_E_FAILED, WAL_E_FORKED, WAL_E_PANIC.
+ * Threads:  any. Allocates nothing.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_wait_durable(wal_t *wal, uint64_t seq, uint64_t timeout_us, wal_error_t *err);
+
+/* --------------------------------------------------------------------------------------------
+ * Checkpoint and truncate
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Declares that the host's store durably holds every record up to `covered`, and learns up to
+ * where the log may be truncated. It makes everything appended so far durable, appends a
+ * CHECKPOINT record (which takes a sequence number; replay skips it), forces it to disk, and
+ * remembers the declaration.
+ *
+ * covered   the highest seq that the store durably holds, together with all before it; or
+ *           WAL_SEQ_LAST if nothing has been appended since the store's flush began.
+ * n         receives the highest seq that this declaration makes safe to forget: at least
+ *           `covered`, and the CHECKPOINT record's own seq if no other record stands between
+ *           the two. Save it in the store, durably, before calling wal_truncate.
+ *
+ * Calling it with WAL_SEQ_LAST while other threads append loses what they appended since the
+ * flush: pass what the store has really flushed. A `covered` below an earlier one is allowed;
+ * it takes nothing back.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID (n is NULL, too), WAL_E_RANGE (covered is above the last seq: this is
+ *           not the store's log), WAL_E_READ_ONLY, WAL_E_CLOSED, WAL_E_FORKED;
+ *           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY, WAL_E_FAILED: nothing may be truncated
+ *           on the strength of this call; WAL_E_PANIC.
+ * Threads:  any.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_checkpoint(wal_t *wal, uint64_t covered, uint64_t *n, wal_error_t *err);
+
+/**
+ * Forgets every record up to `up_to`, and only those. No replay opened later yields them; a crash
+ * does not bring them back; a cursor that is open keeps what it still has to read. The disk
+ * space comes back in whole segments, in the background, and appends do not wait for it.
+ *
+ * up_to     usually the n of wal_checkpoint, once the store has saved it. 0, or what has been
+ *           forgotten already, does nothing.
+ * flags     0, or WAL_TRUNCATE_UNCHECKED: forget even what no checkpoint covers.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID, WAL_E_RANGE (above the last seq, whatever the flags);
+ *           WAL_E_NOT_CHECKPOINTED (above the highest n of this opening, and above the
+ *           store_seq it was opened with; seq to seq_last are not covered);
+ *           WAL_E_READ_ONLY, WAL_E_CLOSED, WAL_E_FORKED;
+ *           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY (nothing has been forgotten, or it is not
+ *           durable that it has: call it again), WAL_E_FAILED, WAL_E_PANIC.
+ * Threads:  any.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_truncate(wal_t *wal, uint64_t up_to, uint32_t flags, wal_error_t *err);
+
+/* --------------------------------------------------------------------------------------------
+ * Replay
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Starts reading the records with seq > after_seq, in order. It first syncs, and the cursor
+ * shows only what is durable, so that nothing it shows can be taken back by a crash.
+ *
+ * after_seq  what the store holds: 0 for an empty one; or WAL_REPLAY_OLDEST for all that the
+ *            log still has.
+ * flags      0, or any of:
+ *            WAL_REPLAY_RAW        yield CHECKPOINT records, too;
+ *            WAL_REPLAY_UNSYNCED   yield everything appended, durable or not; on a log opened
+ *                                  read-only, also what a crash has left undecided;
+ *            WAL_REPLAY_SKIP_LOST  go on behind records that damage took, instead of
+ *                                  WAL_E_GAP; the jump shows in the seqs.
+ * out        receives the cursor.
+ *
+ * Returns:  WAL_OK, even if there is nothing to read;
+ *           WAL_E_GAP: records above after_seq have been forgotten (the store is older than the
+ *           log), or after_seq is above the last seq (the log is older than the store, or
+ *           another store's); seq to seq_last are missing;
+ *           WAL_E_INVALID, WAL_E_CLOSED, WAL_E_FORKED, WAL_E_CORRUPT, WAL_E_IO, WAL_E_NO_SPACE,
+ *           WAL_E_NO_MEMORY (a cursor has a buffer of 1 MiB), WAL_E_FAILED, WAL_E_PANIC.
+ * Threads:  any.
+ * Lifetime: the cursor lives until wal_replay_close, even beyond wal_close.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_replay_open(wal_t *wal, uint64_t after_seq, uint32_t flags, wal_cursor_t **out,
+                wal_error_t *err);
+
+/**
+ * Reads the next record. After WAL_END it may be called again and goes on with what has become
+ * durable since.
+ *
+ * record    receives the record.
+ *
+ * Returns:  WAL_OK, WAL_END (no more records for now);
+ *           WAL_E_CORRUPT (from now on always: the records behind cannot be trusted to follow),
+ *           WAL_E_GAP (records seq to seq_last were lost to damage; likewise);
+ *           WAL_E_INVALID, WAL_E_IO, WAL_E_NO_MEMORY (a record longer than the buffer),
+ *           WAL_E_CLOSED, WAL_E_FORKED, WAL_E_PANIC (then WAL_E_FAILED),
+ *           WAL_E_MISUSE (two threads at once, as far as it is noticed).
+ * Threads:  one at a time for each cursor.
+ * Lifetime: key and value are valid until the next call on this cursor.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_replay_next(wal_cursor_t *cursor, wal_record_t *record, wal_error_t *err);
+
+/**
+ * Waits until wal_replay_next has something new to say after a WAL_END. Starts no sync.
+ *
+ * timeout_us  microseconds; 0 only asks; WAL_WAIT_FOREVER waits without a limit.
+ *
+ * Returns:  WAL_OK (call wal_replay_next), WAL_TIMEOUT;
+ *           WAL_E_INVALID, WAL_E_CLOSED (shut down meanwhile), WAL_E_FAILED (poisoned: nothing
+ *           more becomes durable), WAL_E_CORRUPT, WAL_E_GAP, WAL_E_FORKED, WAL_E_MISUSE,
+ *           WAL_E_PANIC.
+ * Threads:  one at a time for each cursor.
+ * Lifetime: ends that of the last record's bytes.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_replay_wait(wal_cursor_t *cursor, uint64_t timeout_us, wal_error_t *err);
+
+/**
+ * Frees a cursor. NULL: nothing happens.
+ *
+ * Threads:  no other call on this cursor may be under way or follow.
+ * Lifetime: ends the cursor and the bytes of its last record.
+ */
+WAL_API void wal_replay_close(wal_cursor_t *cursor);
+
+/* --------------------------------------------------------------------------------------------
+ * Where the log stands
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * The seq of the last record appended; 0 before the first. A number that is never given out
+ * again once it is durable, even if all records are forgotten.
+ *
+ * Returns:  the seq. 0 if wal is NULL or came through fork.
+ * Threads:  any.
+ */
+WAL_API uint64_t wal_last_seq(const wal_t *wal);
+
+/**
+ * The seq up to which every record is durable. Starts no sync.
+ *
+ * Returns:  the seq. 0 if wal is NULL or came through fork.
+ * Threads:  any.
+ */
+WAL_API uint64_t wal_durable_seq(const wal_t *wal);
+
+/**
+ * The highest n that any wal_checkpoint of this log has given, in this opening or before.
+ *
+ * Returns:  the seq, 0 if there was no checkpoint, wal is NULL or came through fork.
+ * Threads:  any.
+ */
+WAL_API uint64_t wal_checkpoint_seq(const wal_t *wal);
+
+/**
+ * The seq of the oldest record that has not been forgotten.
+ *
+ * Returns:  the seq, wal_last_seq + 1 if all are forgotten. 0 if wal is NULL or came through
+ *           fork.
+ * Threads:  any.
+ */
+WAL_API uint64_t wal_oldest_seq(const wal_t *wal);
+
+/**
+ * The log's identity: random bytes made at its creation. A store that saves them and passes them
+ * as expected_log_id can never be paired with another store's log.
+ *
+ * id        receives 16 bytes: all 0 (which means "not given") if wal is NULL or came through
+ *           fork. NULL: nothing happens.
+ *
+ * Threads:  any.
+ */
+WAL_API void wal_log_id(const wal_t *wal, uint8_t *id);
+
+/**
+ * Positions and counters at one point in time.
+ *
+ * stat      receives the first `size` bytes.
+ * size      sizeof(wal_stat_t).
+ *
+ * Returns:  WAL_OK, WAL_E_INVALID, WAL_E_FORKED, WAL_E_PANIC.
+ * Threads:  any. Waits for the log's lock; not for every append.
+ */
+WAL_API wal_status_t wal_stat(const wal_t *wal, wal_stat_t *stat, size_t size, wal_error_t *err);
+
+/**
+ * What the opening of this log found and did: whether the last close was clean, what had to be
+ * dropped or copied, which damage was met.
+ *
+ * report    receives the first `size` bytes.
+ * size      sizeof(wal_report_t).
+ *
+ * Returns:  WAL_OK, WAL_E_INVALID, WAL_E_FORKED, WAL_E_PANIC.
+ * Threads:  any.
+ */
+WAL_API wal_status_t
+wal_report(const wal_t *wal, wal_report_t *report, size_t size, wal_error_t *err);
+
+/* --------------------------------------------------------------------------------------------
+ * Looking at a log without opening it
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Finds out what wal_open would find, and changes nothing. Damage is not an error here: it is in
+ * the report. expected_log_id is compared; store_seq is not, but an opening accepts it if
+ * forgotten_data_seq <= store_seq <= last_seq (and it is not inside or below lost records).
+ *
+ * dir       the log's directory.
+ * options   as for wal_open; NULL: defaults. Nothing is created whatever they say.
+ * flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment.
+ * report    receives the first `size` bytes.
+ * size      sizeof(wal_report_t).
+ *
+ * Returns:  WAL_OK, with damage_code in the report;
+ *           WAL_E_INVALID, WAL_E_NOT_FOUND, WAL_E_LOCKED (a writer has the log open),
+ *           WAL_E_WRONG_LOG, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_MEMORY, WAL_E_PANIC.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_inspect(const char *dir, const wal_options_t *options, uint32_t flags, wal_report_t *report,
+            size_t size, wal_error_t *err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* WAL_H */

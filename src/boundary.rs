@@ -1,0 +1,367 @@
+//! Where C's pointers become Rust's values and back: with `handle`, the only file that follows them.
+
+use core::any::Any;
+use core::ffi::{CStr, c_char, c_void};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::slice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use wal_engine::error::Error;
+use wal_engine::log::{Entries, Entry, Log, Replay};
+use wal_engine::storage::posix::Directory;
+
+use crate::append::WalEntry;
+use crate::check::{MAX_BYTES, invalid, too_large};
+use crate::error::WalError;
+use crate::handle::{Wal, WalCursor, take};
+use crate::options::WalOptions;
+use crate::status::{WAL_E_PANIC, WalStatus};
+use crate::text::DirName;
+
+/// What a batch needs beside keys and values: its count, and lengths and op of each record.
+const BATCH_COUNT_LEN: usize = wal_engine::format::constants::BATCH_COUNT_LEN;
+const BATCH_ENTRY_LEN: usize = wal_engine::format::constants::BATCH_ENTRY_LEN;
+
+/// No version of a struct that grows is longer than this; a larger size was never initialised.
+const MAX_STRUCT_LEN: usize = 4096;
+
+/// What an empty key or value points to.
+const EMPTY: &[u8] = b"\0";
+
+/// The promises of whoever calls an export, as the header states them: a pointer is NULL or points to as much memory of its kind as the call says,
+/// valid and unchanged by others until the call returns, and a handle is open. Borrowed memory cannot outlive this value, so no call can keep it.
+pub(crate) struct Caller(PhantomData<*const ()>);
+
+/// The first word of an export. What it makes may be given that export's arguments and nothing else.
+macro_rules! caller {
+    () => {
+        // SAFETY: it is made by an export, called from C, for that call alone.
+        unsafe { $crate::boundary::Caller::trust() }
+    };
+}
+
+impl Caller {
+    /// # Safety
+    ///
+    /// To be called only by an export, which passes only its own arguments to the methods.
+    #[inline]
+    pub(crate) unsafe fn trust() -> Caller {
+        Caller(PhantomData)
+    }
+
+    // Guards. Every body runs inside one.
+
+    /// For functions without a handle; `dir` names the files in messages.
+    pub(crate) fn guard(&self, err: *mut WalError, dir: &DirName, body: impl FnOnce() -> Result<WalStatus, Error>) -> WalStatus {
+        match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => self.fail(err, &error, dir),
+            Err(payload) => self.panicked(err, payload),
+        }
+    }
+
+    /// For functions of a log: not NULL, not forked. A panic poisons it.
+    #[inline]
+    pub(crate) fn log(&self, wal: *const Wal, err: *mut WalError, body: impl FnOnce(&Wal) -> Result<WalStatus, Error>) -> WalStatus {
+        // SAFETY: NULL or an open log, by the caller's promise.
+        let Some(log) = (unsafe { wal.as_ref() }) else {
+            return self.fail(err, &invalid("wal is NULL"), &DirName::new());
+        };
+        if let Err(error) = log.check_fork() {
+            return self.fail(err, &error, &log.dir);
+        }
+        match catch_unwind(AssertUnwindSafe(|| body(log))) {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => self.fail(err, &error, &log.dir),
+            Err(payload) => {
+                // Poisoning may meet what broke the log, too; it can do no more than fail.
+                if let Err(second) = catch_unwind(AssertUnwindSafe(|| log.engine.poison())) {
+                    core::mem::forget(second);
+                }
+                self.panicked(err, payload)
+            }
+        }
+    }
+
+    /// For a number of a log: 0 if it is NULL, forked or broken.
+    #[inline]
+    pub(crate) fn number(&self, wal: *const Wal, read: impl FnOnce(&Log<Directory>) -> u64) -> u64 {
+        let mut number = 0;
+        self.log(wal, core::ptr::null_mut(), |log| {
+            number = read(&log.engine);
+            Ok(0)
+        });
+        number
+    }
+
+    /// For functions of a cursor: not NULL, not forked, not broken, not busy. A panic breaks it.
+    #[inline]
+    pub(crate) fn cursor(
+        &self,
+        cursor: *const WalCursor,
+        err: *mut WalError,
+        body: impl FnOnce(&mut Replay<Directory>) -> Result<WalStatus, Error>,
+    ) -> WalStatus {
+        // SAFETY: NULL or an open cursor, by the caller's promise.
+        let Some(cursor) = (unsafe { cursor.as_ref() }) else {
+            return self.fail(err, &invalid("cursor is NULL"), &DirName::new());
+        };
+        match catch_unwind(AssertUnwindSafe(|| cursor.with(body))) {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => self.fail(err, &error, &cursor.dir),
+            Err(payload) => {
+                cursor.fail();
+                self.panicked(err, payload)
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&self, err: *mut WalError, error: &Error, dir: &DirName) -> WalStatus {
+        if !err.is_null() {
+            self.put(err, WalError::new(error, dir));
+        }
+        error.code as i32
+    }
+
+    /// The panic hook has printed its message already.
+    #[cold]
+    fn panicked(&self, err: *mut WalError, payload: Box<dyn Any + Send>) -> WalStatus {
+        let text = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+            (Some(text), _) => text,
+            (None, Some(text)) => text.as_str(),
+            (None, None) => "no message",
+        };
+        self.put(err, WalError::panicked(WAL_E_PANIC, text));
+        // Dropping a payload runs code that may panic again, and that would end the process.
+        core::mem::forget(payload);
+        WAL_E_PANIC
+    }
+
+    // What comes in.
+
+    /// The path of a log's directory.
+    pub(crate) fn path(&self, dir: *const c_char) -> Result<&CStr, Error> {
+        if dir.is_null() {
+            return Err(invalid("dir is NULL"));
+        }
+        // SAFETY: a NUL-terminated string, by the caller's promise.
+        let path = unsafe { CStr::from_ptr(dir) };
+        if path.is_empty() { Err(invalid("dir is empty")) } else { Ok(path) }
+    }
+
+    /// The same for messages.
+    pub(crate) fn dir_name(&self, dir: *const c_char) -> DirName {
+        self.path(dir).map_or(DirName::new(), |path| DirName::of(path.to_bytes()))
+    }
+
+    /// The key or value of one record. `len` has passed `check::record_len`.
+    #[inline]
+    pub(crate) fn bytes(&self, data: *const c_void, len: usize, null: &'static str) -> Result<&[u8], Error> {
+        match (NonNull::new(data.cast_mut()), len) {
+            (_, 0) => Ok(&[]),
+            (None, _) => Err(invalid(null)),
+            // SAFETY: `len` bytes, by the caller's promise; below `isize::MAX`, because the length was checked.
+            (Some(data), _) => Ok(unsafe { slice::from_raw_parts(data.as_ptr().cast(), len) }),
+        }
+    }
+
+    /// The entries of a batch, each checked.
+    pub(crate) fn batch(&self, entries: *const WalEntry, count: usize) -> Result<Batch<'_>, Error> {
+        if count == 0 {
+            return Err(invalid("count is 0: a batch has at least one record"));
+        }
+        if count > (MAX_BYTES - BATCH_COUNT_LEN) / BATCH_ENTRY_LEN || count > isize::MAX as usize / size_of::<WalEntry>() {
+            return Err(too_large("more records than any segment holds"));
+        }
+        if entries.is_null() {
+            return Err(invalid("entries is NULL"));
+        }
+        let batch = Batch { entries, count, caller: PhantomData };
+        let mut len = BATCH_COUNT_LEN + count * BATCH_ENTRY_LEN;
+        for index in 0..count {
+            let entry = batch.read(index);
+            let record = entry.check().map_err(|error| error.at(index as u64))?;
+            len = len.saturating_add(record);
+            if len > MAX_BYTES {
+                return Err(too_large("the batch up to this entry is longer than any segment").at(index as u64));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// A copy of the options, zero-extended to this version's length; NULL gives the defaults.
+    pub(crate) fn options(&self, options: *const WalOptions) -> Result<WalOptions, Error> {
+        let mut local = WalOptions::DEFAULT;
+        if options.is_null() {
+            return Ok(local);
+        }
+        // SAFETY: options begin with their size, a u32; the caller's struct may be shorter than ours and is never borrowed as one.
+        let size = unsafe { options.cast::<u32>().read_unaligned() } as usize;
+        if !(size_of::<u32>()..=MAX_STRUCT_LEN).contains(&size) {
+            return Err(invalid("options->struct_size is wrong: call wal_options_init first"));
+        }
+        let known = size.min(size_of::<WalOptions>());
+        // SAFETY: the caller's struct has `size` bytes, by its promise. `WalOptions` has integers only, so any bytes make one.
+        unsafe { core::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut local).cast::<u8>(), known) };
+        // SAFETY: as above; `known` is at most `size`.
+        let unknown = unsafe { slice::from_raw_parts(options.cast::<u8>().add(known), size - known) };
+        if unknown.iter().any(|&byte| byte != 0) {
+            return Err(invalid("options set something that this version of the library does not know"));
+        }
+        Ok(local)
+    }
+
+    // What goes out.
+
+    /// Refuses a NULL where the call has nowhere else to put its result.
+    #[inline]
+    pub(crate) fn need<T>(&self, to: *const T, null: &'static str) -> Result<(), Error> {
+        if to.is_null() { Err(invalid(null)) } else { Ok(()) }
+    }
+
+    /// Writes a result; NULL says that the caller does not want it.
+    #[inline]
+    pub(crate) fn put<T: Copy>(&self, to: *mut T, value: T) {
+        if !to.is_null() {
+            // SAFETY: memory for a T, by the caller's promise.
+            unsafe { to.write_unaligned(value) };
+        }
+    }
+
+    /// Refuses a place for a struct that grows if there is none.
+    pub(crate) fn need_struct<T>(&self, to: *const T, size: usize, null: &'static str) -> Result<(), Error> {
+        self.need(to, null)?;
+        if (1..=MAX_STRUCT_LEN).contains(&size) { Ok(()) } else { Err(invalid("size must be the size of the struct: pass sizeof")) }
+    }
+
+    /// Writes as much of a struct that grows as the caller's version has, and zeros over what only the caller's has.
+    /// `to` and `size` have passed `need_struct`. T has no padding.
+    pub(crate) fn put_struct<T: Copy>(&self, to: *mut T, size: usize, value: &T) {
+        let known = size.min(size_of::<T>());
+        // SAFETY: `size` bytes, by the caller's promise, and `known` is at most that and at most T.
+        unsafe {
+            core::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), to.cast::<u8>(), known);
+            to.cast::<u8>().add(known).write_bytes(0, size - known);
+        }
+    }
+
+    /// Zeros `size` bytes and writes `size` into the first four, if there are that many.
+    pub(crate) fn init_options(&self, options: *mut WalOptions, size: usize) {
+        let Ok(struct_size) = u32::try_from(size) else { return };
+        if options.is_null() || size < size_of::<u32>() {
+            return;
+        }
+        // SAFETY: `size` bytes, by the caller's promise, and at least four.
+        unsafe {
+            options.cast::<u8>().write_bytes(0, size);
+            options.cast::<u32>().write_unaligned(struct_size);
+        }
+    }
+
+    // Handles on their way out.
+
+    /// The log behind a handle that is freed hereby; `None` for NULL.
+    pub(crate) fn take_log(&self, wal: *mut Wal) -> Option<Wal> {
+        // SAFETY: an open log that nobody else uses, by the caller's promise.
+        NonNull::new(wal).map(|wal| unsafe { take(wal) })
+    }
+
+    /// The cursor behind a handle that is freed hereby; `None` for NULL.
+    pub(crate) fn take_cursor(&self, cursor: *mut WalCursor) -> Option<WalCursor> {
+        // SAFETY: an open cursor that nobody else uses, by the caller's promise.
+        NonNull::new(cursor).map(|cursor| unsafe { take(cursor) })
+    }
+}
+
+/// The address of bytes as C gets it: a pointer that can be read at least up to a NUL even if there are none.
+#[inline]
+pub(crate) fn address(bytes: &[u8]) -> *const c_void {
+    if bytes.is_empty() { EMPTY.as_ptr().cast() } else { bytes.as_ptr().cast() }
+}
+
+/// The caller's array of entries, read in place: nothing is copied or allocated.
+pub(crate) struct Batch<'a> {
+    entries: *const WalEntry,
+    count: usize,
+    caller: PhantomData<&'a Caller>,
+}
+
+impl Batch<'_> {
+    /// Copies one entry, not its bytes.
+    #[inline]
+    fn read(&self, index: usize) -> WalEntry {
+        assert!(index < self.count);
+        // SAFETY: the array has `count` entries, by the caller's promise, and they lie below `isize::MAX`, as `Caller::batch` checked.
+        unsafe { self.entries.add(index).read_unaligned() }
+    }
+}
+
+impl Entries for Batch<'_> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    fn entry(&self, index: usize) -> Entry<'_> {
+        let entry = self.read(index);
+        // SAFETY: `Caller::batch` found the bytes present and short enough, and the caller changes nothing during the call.
+        let bytes = |data: *const c_void, len| if len == 0 { &[][..] } else { unsafe { slice::from_raw_parts(data.cast::<u8>(), len) } };
+        Entry { op: entry.op as u8, key: bytes(entry.key, entry.key_len), value: bytes(entry.value, entry.value_len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic;
+
+    fn message(error: &WalError) -> String {
+        let bytes = error.message.map(|byte| byte as u8);
+        CStr::from_bytes_until_nul(&bytes).map_or(String::new(), |text| text.to_string_lossy().into_owned())
+    }
+
+    fn caught(body: impl FnOnce() -> Result<WalStatus, Error>) -> (WalStatus, WalError) {
+        let mut error = WalError::new(&invalid("not written"), &DirName::new());
+        let status = caller!().guard(&mut error, &DirName::new(), body);
+        (status, error)
+    }
+
+    /// A host that calls into a bug gets an answer and goes on.
+    #[test]
+    fn a_panic_ends_at_the_boundary() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropping the payload of a panic would end the process");
+            }
+        }
+        let (status, error) = caught(|| panic!("index {} of {}", 7, 5));
+        assert_eq!((status, error.code), (WAL_E_PANIC, WAL_E_PANIC));
+        assert!(message(&error).ends_with("index 7 of 5"), "{}", message(&error));
+        let (_, error) = caught(|| panic!("plain"));
+        assert!(message(&error).ends_with("plain"));
+        let (status, error) = caught(|| panic::panic_any(Bomb));
+        assert_eq!(status, WAL_E_PANIC);
+        assert!(message(&error).ends_with("no message"));
+        assert_eq!(caller!().guard(core::ptr::null_mut(), &DirName::new(), || panic!("nobody asks")), WAL_E_PANIC);
+    }
+
+    #[test]
+    fn an_error_is_written_and_a_success_is_not() {
+        let (status, error) = caught(|| Err(Error::new(wal_engine::error::Code::Range, "too high").seqs(4, 5)));
+        assert_eq!((status, error.code, error.seq, error.seq_last, message(&error).as_str()), (-3, -3, 4, 5, "too high (seq 4 to 5)"));
+        let (status, error) = caught(|| Ok(1));
+        assert_eq!((status, message(&error).as_str()), (1, "not written"));
+    }
+
+    #[test]
+    fn bytes_may_be_absent_only_if_there_are_none() {
+        let caller = caller!();
+        assert_eq!(caller.bytes(core::ptr::null(), 0, "NULL"), Ok(&[][..]));
+        assert_eq!(caller.bytes(core::ptr::null(), 1, "NULL"), Err(invalid("NULL")));
+        assert_eq!(caller.bytes(c"key".as_ptr().cast(), 2, "NULL"), Ok(&b"ke"[..]));
+        assert!(!address(&[]).is_null());
+    }
+}
