@@ -728,7 +728,7 @@ static struct verdict judge(struct demo *demo, const struct death *death, int fl
 /* ---- Rounds ---------------------------------------------------------------------------------------------------------------- */
 
 static const char *const phase_names[KV_PHASE_COUNT + 1] = {
-    "inspecting the log", "opening the log", "replaying", "between writes", "writing the table",
+    "loading the table", "inspecting the log", "opening the log", "replaying", "between writes", "writing the table",
     "installing the table", "checkpointing", "saving n", "truncating", "starting",
 };
 
@@ -841,6 +841,9 @@ static void prepare(struct demo *demo, const char *checkout, const char *work)
 {
     struct collection collection = {.root = checkout};
     char path[PATH_BYTES];
+    if (stat(checkout, &collection.work) != 0 || !S_ISDIR(collection.work.st_mode)) {
+        die("%s is not a directory", checkout);
+    }
     if ((mkdir(work, 0700) != 0 && errno != EEXIST) || stat(work, &collection.work) != 0) {
         die("cannot use %s: %s", work, strerror(errno));
     }

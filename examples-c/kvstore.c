@@ -424,6 +424,7 @@ static kv_status_t load_table(kv_t *kv, kv_error_t *err)
     char name[NAME_BYTES];
     unsigned char *bytes = NULL;
     size_t len = 0;
+    enter(kv, KV_PHASE_LOADING_TABLE);
     if (kv->table == 0) {
         return KV_OK;
     }
@@ -488,7 +489,8 @@ static kv_status_t lock_store(kv_t *kv, kv_error_t *err)
         return fail(err, KV_REFUSED, errno, "cannot open LOCK");
     }
     if (flock(kv->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        return fail(err, errno == EWOULDBLOCK ? KV_BUSY : KV_REFUSED, errno, "the store is in use");
+        int busy = errno == EWOULDBLOCK;
+        return busy ? fail(err, KV_BUSY, 0, "the store is in use") : fail(err, KV_REFUSED, errno, "cannot lock the store");
     }
     return KV_OK;
 }

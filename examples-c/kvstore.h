@@ -43,6 +43,7 @@ typedef struct kv_error {
 
 /* Steps of the protocol, for whoever wants to watch (or to pull the plug in the middle of one). */
 typedef enum kv_phase {
+    KV_PHASE_LOADING_TABLE,
     KV_PHASE_INSPECTING_LOG,
     KV_PHASE_OPENING_LOG,
     KV_PHASE_REPLAYING,

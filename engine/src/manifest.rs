@@ -131,6 +131,11 @@ impl<F: File> ManifestFile<F> {
     fn write(&self, current: &mut Manifest, mut next: Manifest) -> core::result::Result<(), InstallError> {
         next.generation = current.generation + 1;
         let copy = next.encode();
+        if Manifest::decode(&copy) != Ok(next) {
+            // What could not be read back must not replace what can.
+            let error = Error::new(Code::Panic, "refused to install a manifest that contradicts itself").in_file(FileName::Manifest);
+            return Err(InstallError { error, is_final: true });
+        }
         let mut slot = [0; SLOT_LEN];
         for page in slot.chunks_exact_mut(MANIFEST_PAGE_LEN) {
             page[..MANIFEST_COPY_LEN].copy_from_slice(&copy);

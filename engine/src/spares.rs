@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Code, Error, Result};
+use crate::format::constants::SEGMENT_HEADER_LEN;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
 use crate::segment::head::Family;
-use crate::storage::{Access, File, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// A segment whose header, size and name are durable and in which no frame was ever written.
 pub struct Prepared<F> {
@@ -185,15 +186,14 @@ impl<S: Storage> Spares<S> {
                 return Err(io.in_file(spare, "cannot open a spare"));
             }
         };
-        let size = match file.len() {
-            Ok(size) => size,
+        let usable = match self.was_a_segment(&file) {
+            Ok(usable) => usable,
             Err(io) => {
                 self.give_back(spare);
-                return Err(io.in_file(spare, "cannot ask for the size of a spare"));
+                return Err(io.in_file(spare, "cannot read a spare"));
             }
         };
-        if size != self.family.segment_bytes {
-            // An interrupted preparation: cheaper to make a new one than to complete this.
+        if !usable {
             drop(file);
             self.storage.remove(spare).map_err(|io| io.in_file(spare, "cannot remove an incomplete spare"))?;
             return Ok(false);
@@ -201,10 +201,20 @@ impl<S: Storage> Spares<S> {
         self.finish(file, spare, true).map(|()| true)
     }
 
+    /// Whether the blocks are those of a segment: size right and header valid. Without a header this is what an interrupted preparation left, and
+    /// its size proves nothing: there may be holes in it, which need space to be written to.
+    fn was_a_segment(&self, file: &S::File) -> core::result::Result<bool, IoError> {
+        let mut header = [0; SEGMENT_HEADER_LEN];
+        let read = file.read_at(0, &mut header)?;
+        let size = file.len()?;
+        Ok(SegmentHeader::decode(&header[..read]).is_ok_and(|header| header.capacity == size) && size == self.family.segment_bytes)
+    }
+
     fn prepare_fresh(&self) -> Result<()> {
         let spare = FileName::Spare(self.next_index()?);
         let file = self.storage.create(spare).map_err(|io| io.in_file(spare, "cannot create a spare segment"))?;
-        if let Err(io) = file.fill_zeros(self.family.segment_bytes) {
+        // Synced before there is a header, which so proves that every block is there.
+        if let Err(io) = file.fill_zeros(self.family.segment_bytes).and_then(|()| file.sync()) {
             drop(file);
             // What was allocated would only be in the way.
             let _may_fail = self.storage.remove(spare);

@@ -14,7 +14,7 @@ use crate::storage::{File, Storage};
 /// The first segment of every log.
 const FIRST_INDEX: u32 = 1;
 
-/// Makes a log: segment 1 with its header only, then the manifest, then both names durable. A crash before that leaves no valid manifest and no
+/// Makes a log: segment 1 with its header only, then the manifest. A crash before that leaves no valid manifest and no
 /// frame, and the creation is begun again. `remains` are the files of such an attempt.
 pub fn create<S: Storage>(storage: &S, config: &Config, remains: &[FileName]) -> Result<ManifestFile<S::File>> {
     for &name in remains.iter().filter(|&&name| name != FileName::Lock && !matches!(name, FileName::Damaged(_))) {
@@ -33,6 +33,9 @@ pub fn create<S: Storage>(storage: &S, config: &Config, remains: &[FileName]) ->
         .and_then(|()| file.write_at(0, &header.encode()))
         .and_then(|()| file.sync())
         .map_err(|io| io.in_file(name, "cannot allocate the first segment"))?;
+    // Before there is a manifest: one whose segment's name did not last would be a damaged log, not an unfinished creation.
+    let sync_dir = || storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"));
+    sync_dir()?;
     let manifest = ManifestFile::create(
         storage,
         Manifest {
@@ -50,6 +53,6 @@ pub fn create<S: Storage>(storage: &S, config: &Config, remains: &[FileName]) ->
             aside: (0, 0),
         },
     )?;
-    storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"))?;
+    sync_dir()?;
     Ok(manifest)
 }

@@ -87,7 +87,9 @@ impl<S: Storage> Retention<S> {
         let oldest = match swap(&forget)? {
             Some(oldest) => oldest,
             None => {
-                let oldest = self.parts.chain.oldest_needed(forget.up_to);
+                // The bound's segment stays, even with everything in it forgotten: after a rotation its successor's OPEN may not be durable yet.
+                let bound_segment = bound.segment.max(self.parts.manifest.current().bound.segment);
+                let oldest = self.parts.chain.oldest_needed(forget.up_to).min(bound_segment);
                 let edit = |manifest: &mut Manifest| {
                     forget.apply(manifest, oldest);
                     advance_bound(manifest, bound);
