@@ -164,7 +164,11 @@ impl<S: Storage> Log<S> {
                 if read_only {
                     Self::read_only(storage, *found)
                 } else {
-                    let manifest = ManifestFile::open(&*storage, found.manifest)?;
+                    let manifest = if found.report.rebuilt_manifest {
+                        ManifestFile::rebuild(&*storage, found.manifest)?
+                    } else {
+                        ManifestFile::open(&*storage, found.manifest)?
+                    };
                     Self::start(storage, &config, *found, manifest)?
                 }
             }

@@ -104,6 +104,20 @@ impl<F: File> ManifestFile<F> {
         Ok(manifest)
     }
 
+    /// Writes a manifest where none is valid any more.
+    pub fn rebuild<S: Storage<File = F>>(storage: &S, rebuilt: Manifest) -> Result<ManifestFile<F>> {
+        let name = FileName::Manifest;
+        let file = match storage.open(name, Access::Write) {
+            Err(IoError { kind: IoKind::NotFound, .. }) => storage.create(name),
+            opened => opened,
+        };
+        let file = file.map_err(|io| io.in_file(name, "cannot open the manifest for rebuilding it"))?;
+        let manifest = ManifestFile { file, current: Mutex::new(rebuilt) };
+        manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
+        storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"))?;
+        Ok(manifest)
+    }
+
     /// What was installed last.
     pub fn current(&self) -> Manifest {
         *self.held()

@@ -1,7 +1,7 @@
 //! Segments that wait for their turn: prepared ones, which a frame may be written to at once, and a pool of blocks to prepare them from.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Code, Error, Result};
@@ -34,6 +34,8 @@ pub struct Spares<S: Storage> {
     /// Held while a spare is being prepared, so that no two threads prepare the same.
     preparing: Mutex<()>,
     recycled: AtomicU64,
+    /// Whether the names that the opening found are known to be durable: an earlier process may have failed to make them so.
+    names_synced: AtomicBool,
     /// Set when a directory sync failed: later ones prove nothing.
     broken: Mutex<Option<Error>>,
 }
@@ -60,6 +62,7 @@ impl<S: Storage> Spares<S> {
             inner: Mutex::new(inner),
             preparing: Mutex::new(()),
             recycled: AtomicU64::new(0),
+            names_synced: AtomicBool::new(false),
             broken: Mutex::new(None),
         }
     }
@@ -140,7 +143,9 @@ impl<S: Storage> Spares<S> {
             let error = io.in_directory("cannot sync the log's directory; close the log and open it again");
             *broken = Some(error);
             error
-        })
+        })?;
+        self.names_synced.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn prepare_one(&self) -> Result<()> {
@@ -173,10 +178,13 @@ impl<S: Storage> Spares<S> {
                     return Err(io.in_file(name, "cannot rename a segment that nothing needs"));
                 }
             }
-            if let Err(error) = self.sync_dir() {
-                self.give_back(spare);
-                return Err(error);
-            }
+        }
+        // Only what lies durably under a name that nothing needs may be overwritten.
+        if (name != spare || !self.names_synced.load(Ordering::Relaxed))
+            && let Err(error) = self.sync_dir()
+        {
+            self.give_back(spare);
+            return Err(error);
         }
         let file = match self.storage.open(spare, Access::Write) {
             Ok(file) => file,

@@ -141,7 +141,11 @@ impl<S: Storage> Committer<S> {
         outcome?;
         let (state, outcome) = self.settle_open(state);
         outcome?;
-        Ok((state.bound, state.dirty))
+        // A log that a failure poisoned stays dirty, even if every record in it is durable: what failed may stand behind them.
+        match state.failure {
+            Some(failure) => Err(poisoned(failure)),
+            None => Ok((state.bound, state.dirty)),
+        }
     }
 
     fn lock(&self) -> Guard<'_, S> {

@@ -6,6 +6,7 @@
 mod create;
 mod ending;
 mod prefix;
+mod rebuild;
 mod recover;
 mod survey;
 

@@ -2,6 +2,7 @@
 
 use super::ending::{Begin, Scanned, scan_buffer, scan_segment};
 use super::prefix;
+use super::rebuild::rebuild;
 use super::{Copy, Ending, Found, Position, Report, Survey, Unclean};
 use crate::chain::Segment;
 use crate::config::{Config, Recovery};
@@ -34,21 +35,36 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
         return Err(Error::new(Code::NoMemory, "no memory to list the log's directory"));
     }
     names.sort_unstable();
-    let (manifest, both_slots) = match manifest::read(storage)? {
-        Read::Valid(manifest, both_slots) => (manifest, both_slots),
-        Read::Missing | Read::Invalid => return without_manifest(storage, names),
+    let prefix = config.recovery == Recovery::Prefix;
+    let (manifest, both_slots, rebuilt) = match manifest::read(storage)? {
+        Read::Valid(manifest, both_slots) => (manifest, both_slots, false),
+        Read::Missing | Read::Invalid => {
+            if !holds_frames(storage, &names)? {
+                return Ok(Survey::Nothing(names));
+            }
+            if !prefix {
+                return Err(Error::new(
+                    Code::Corrupt,
+                    "the manifest is missing or both its slots are damaged, but there are segments with records; restore it, or open with WAL_RECOVER_PREFIX to rebuild it",
+                )
+                .in_file(FileName::Manifest));
+            }
+            (rebuild(storage, config, &names)?, true, true)
+        }
     };
     if config.expected_log_id.is_some_and(|expected| expected != manifest.log_id) {
         return Err(Error::new(Code::WrongLog, "the log in this directory is not the one that the store belongs to: its id differs")
             .in_file(FileName::Manifest));
     }
-    let found = Surveyor::new(storage, names, manifest, both_slots).run(config.recovery == Recovery::Prefix, full)?;
+    let mut found = Surveyor::new(storage, names, manifest, both_slots).run(prefix, full)?;
+    found.report.rebuilt_manifest = rebuilt;
+    found.report.clean &= !rebuilt;
     Ok(Survey::Log(Box::new(found)))
 }
 
-/// No valid manifest: an unfinished creation if no segment holds a frame, else damage.
-fn without_manifest<S: Storage>(storage: &S, names: Vec<FileName>) -> Result<Survey> {
-    for &name in &names {
+/// Whether any segment holds a frame: without one and without a manifest there is only an unfinished creation.
+fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
+    for &name in names {
         let FileName::Segment(_) = name else {
             continue;
         };
@@ -59,18 +75,14 @@ fn without_manifest<S: Storage>(storage: &S, names: Vec<FileName>) -> Result<Sur
         let read = file.read_at(0, &mut head).map_err(|io| io.in_file(name, "cannot read the segment's header"))?;
         // Without the manifest nothing tells stale bytes from frames but the header's own checksum.
         let header = SegmentHeader::decode(&head[..read.min(DATA_START as usize)]);
-        let holds_frames = header.is_ok_and(|header| {
+        let frame_follows = header.is_ok_and(|header| {
             read == head.len() && FrameHeader::decode(header.seed, header.capacity, DATA_START, &head[DATA_START as usize..]).is_some()
         });
-        if holds_frames {
-            return Err(Error::new(
-                Code::Corrupt,
-                "the manifest is missing or both its slots are damaged, but there are segments with records; restore the manifest",
-            )
-            .in_file(FileName::Manifest));
+        if frame_follows {
+            return Ok(true);
         }
     }
-    Ok(Survey::Nothing(names))
+    Ok(false)
 }
 
 /// A segment of the chain, without its file.

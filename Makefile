@@ -1,0 +1,125 @@
+# For people who type make. Needs Rust, a C compiler and GNU make; cargo does the rest. `make help` lists what there is to make.
+
+CARGO       ?= cargo
+INSTALL     ?= install
+PREFIX      ?= /usr/local
+LIBDIR      ?= $(PREFIX)/lib
+INCLUDEDIR  ?= $(PREFIX)/include
+PCDIR       ?= $(LIBDIR)/pkgconfig
+DESTDIR     ?=
+CFLAGS      ?= -O2 -g
+# How often `make demo` pulls the plug.
+ROUNDS      ?= 25
+
+VERSION     := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+ABI         := $(shell sed -n 's/^\#define WAL_ABI_VERSION  *\([0-9]*\).*/\1/p' include/wal.h)
+CARGO_DIR   := $(or $(CARGO_TARGET_DIR),target)
+# What the static archive needs beside it, as `rustc --print native-static-libs` says, less what every C compiler adds by itself.
+NATIVE_LIBS := -lpthread -lm -ldl -lrt -lutil
+C_FLAGS     := -std=c11 -Wall -Wextra -Iinclude $(CFLAGS)
+
+# V=1 shows the commands.
+ifdef V
+Q     :=
+QUIET :=
+else
+Q     := @
+QUIET := --quiet
+endif
+
+.PHONY: all demo test format-check lint-check rust-tests bench install uninstall clean help FORCE
+.DELETE_ON_ERROR:
+
+all: build/libwal.so build/libwal.a build/header-checked
+	@echo "built: build/libwal.so ($(VERSION), ABI $(ABI)), build/libwal.a, include/wal.h; next: make test, make demo, make install"
+
+help:
+	@echo "make            the shared library, the static one, and a check that the header names what they export"
+	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
+	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
+	@echo "make bench      measures this log, and others where their libraries are installed"
+	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
+	@echo "make uninstall  removes what install put there"
+	@echo "make clean      removes everything that was built"
+	@echo "V=1 shows the commands"
+
+build:
+	@mkdir -p $@
+
+# Cargo knows best what is up to date, so it is asked each time; what it made is copied only if it differs. One crate type for each call: with
+# several, cargo leaves link-time optimization out without a word. The archive goes without: two Rust archives optimized so clash in one program.
+build/libwal.so: FORCE | build
+	@echo "  CARGO   $@"
+	$(Q)$(CARGO) rustc $(QUIET) --locked --release --lib --crate-type cdylib --config 'profile.release.lto="fat"'
+	$(Q)cmp -s $(CARGO_DIR)/release/libwal.so $@ || cp $(CARGO_DIR)/release/libwal.so $@
+	$(Q)ln -sf libwal.so build/libwal.so.$(ABI)
+
+build/libwal.a: FORCE | build
+	@echo "  CARGO   $@"
+	$(Q)$(CARGO) rustc $(QUIET) --locked --release --lib --crate-type staticlib
+	$(Q)cmp -s $(CARGO_DIR)/release/libwal.a $@ || cp $(CARGO_DIR)/release/libwal.a $@
+
+# The quick check: the header compiles, and names the functions that the library exports. `make test` has the thorough ones.
+build/header-checked: include/wal.h build/libwal.so examples-c/first.c
+	@echo "  CHECK   include/wal.h"
+	$(Q)$(CC) $(C_FLAGS) -Werror -o build/first examples-c/first.c build/libwal.so
+	$(Q)nm -D --defined-only build/libwal.so | sed -n 's/.* T //p' | LC_ALL=C sort > build/exported
+	$(Q)sed -n '/^WAL_API/,/(/s/.*\(wal_[a-z_]*\)(.*/\1/p' include/wal.h | LC_ALL=C sort > build/declared
+	$(Q)diff build/exported build/declared || { echo "The library (<) and include/wal.h (>) differ: UPDATE_HEADER=1 $(CARGO) test --test header"; exit 1; }
+	@touch $@
+
+build/demo: examples-c/demo.c examples-c/kvstore.c examples-c/kvstore.h include/wal.h build/libwal.a
+	@echo "  CC      $@"
+	$(Q)$(CC) $(C_FLAGS) -DWAL_STATIC -o $@ examples-c/demo.c examples-c/kvstore.c build/libwal.a $(NATIVE_LIBS)
+
+# What a failed run leaves behind is evidence and stays.
+demo: build/demo
+	$(Q)work=$$(mktemp -d "$${TMPDIR:-/tmp}/wal-demo.XXXXXX") && build/demo . "$$work" $(ROUNDS) && rmdir "$$work"
+
+# One after the other, whatever -j says: cargo locks its directory anyway, and mixed output helps nobody.
+test:
+	$(Q)$(MAKE) --no-print-directory format-check
+	$(Q)$(MAKE) --no-print-directory lint-check
+	$(Q)$(MAKE) --no-print-directory rust-tests
+
+# $(call if_present,component,command): rustfmt and clippy are parts of a Rust installation that not everybody has.
+if_present = if $(CARGO) $(1) --version > /dev/null 2>&1; then $(2); \
+	elif [ -n "$$CI" ]; then echo "cargo $(1) is missing"; exit 1; \
+	else echo "cargo $(1) is missing: skipped (rustup component add $(3))"; fi
+
+format-check:
+	@echo "  FORMAT"
+	$(Q)$(call if_present,fmt,$(CARGO) fmt --all --check,rustfmt)
+
+lint-check:
+	@echo "  LINT"
+	$(Q)$(call if_present,clippy,$(CARGO) clippy $(QUIET) --locked --workspace --all-targets -- -D warnings,clippy)
+
+rust-tests:
+	@echo "  TEST"
+	$(Q)$(CARGO) test --locked --workspace --no-fail-fast
+
+bench:
+	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml
+
+# Installs what `make` has built, so that root need not be able to build; builds only if nothing is there.
+install:
+	$(Q)test -f build/header-checked -a -f build/libwal.a || $(MAKE) --no-print-directory all
+	$(Q)$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PCDIR)"
+	$(Q)$(INSTALL) -m 755 build/libwal.so "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)"
+	$(Q)ln -sf libwal.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)"
+	$(Q)ln -sf libwal.so.$(ABI) "$(DESTDIR)$(LIBDIR)/libwal.so"
+	$(Q)$(INSTALL) -m 644 build/libwal.a "$(DESTDIR)$(LIBDIR)/libwal.a"
+	$(Q)$(INSTALL) -m 644 include/wal.h "$(DESTDIR)$(INCLUDEDIR)/wal.h"
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' wal.pc.in > build/wal.pc
+	$(Q)$(INSTALL) -m 644 build/wal.pc "$(DESTDIR)$(PCDIR)/wal.pc"
+	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
+
+uninstall:
+	$(Q)rm -f "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)" "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)" "$(DESTDIR)$(LIBDIR)/libwal.so" \
+		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(PCDIR)/wal.pc"
+
+clean:
+	$(Q)$(CARGO) clean $(QUIET)
+	$(Q)rm -rf build

@@ -1,0 +1,58 @@
+//! Builds the library's static archive, as a C program would link it, and links it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // A target directory of its own: cargo holds the lock of the one that this script runs in.
+    let target = variable("OUT_DIR")?.join("libwal");
+    let status = Command::new(variable("CARGO")?)
+        .args(["rustc", "--release", "--locked", "-p", "wal", "--crate-type", "staticlib"])
+        .arg("--manifest-path")
+        .arg(root.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", &target)
+        // The library is built as its users build it, whatever holds for this crate.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .status()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !status.success() {
+        return Err("libwal.a could not be built".into());
+    }
+    println!("cargo:rustc-link-search=native={}", target.join("release").display());
+    println!("cargo:rustc-link-lib=static=wal");
+    if variable("CARGO_CFG_TARGET_OS")?.as_os_str() == "linux" {
+        // Calls of these, the library's included, go to `allocations.rs`, which counts them.
+        for function in ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"] {
+            println!("cargo:rustc-link-arg-bins=-Wl,--wrap={function}");
+        }
+    }
+    for source in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "engine/Cargo.toml", "engine/src"] {
+        watch(&root.join(source));
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+    Ok(())
+}
+
+fn variable(name: &str) -> Result<PathBuf, String> {
+    env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set"))
+}
+
+/// Has this script run again when something in `path` changes.
+fn watch(path: &Path) {
+    println!("cargo:rerun-if-changed={}", path.display());
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        watch(&entry.path());
+    }
+}

@@ -1,0 +1,184 @@
+//! The limits: loops that do nothing but the system calls, and the same checksums over the same frame bytes as the library.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crc32fast::Hasher;
+
+/// Bytes of a frame's header, and of the static header of a segment, as `docs/FORMAT.md` has them.
+pub(crate) const FRAME_HEADER: usize = 24;
+pub(crate) const SEGMENT_HEADER: usize = 64;
+const KIND_RECORD: u8 = 1;
+const KIND_END: u8 = 4;
+pub(crate) const BUFFER: usize = 1 << 20;
+
+/// A frame's length on disk.
+pub(crate) fn frame_len(payload: usize) -> usize {
+    FRAME_HEADER + payload.next_multiple_of(8)
+}
+
+/// A new file whose blocks are all written, with zeros, and on the disk.
+pub(crate) fn zero_filled(path: &Path, len: usize) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    let zeros = vec![0; BUFFER];
+    let mut at = 0;
+    while at < len {
+        let piece = (len - at).min(zeros.len());
+        file.write_all_at(&zeros[..piece], at as u64)?;
+        at += piece;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn header_crc(seed: u32, tail: &[u8], offset: u64) -> u32 {
+    let mut bytes = [0; 28];
+    bytes[..20].copy_from_slice(tail);
+    bytes[20..].copy_from_slice(&offset.to_le_bytes());
+    let mut hasher = Hasher::new_with_initial(seed);
+    hasher.update(&bytes);
+    hasher.finalize()
+}
+
+/// A frame around `payload`.
+#[inline]
+fn header(seed: u32, relative: u32, payload_crc: u32, len: u32, offset: u64) -> [u8; FRAME_HEADER] {
+    let mut out = [0; FRAME_HEADER];
+    out[4..8].copy_from_slice(&payload_crc.to_le_bytes());
+    out[8..12].copy_from_slice(&len.to_le_bytes());
+    out[12..16].copy_from_slice(&relative.to_le_bytes());
+    out[22] = 1;
+    out[23] = KIND_RECORD;
+    let crc = header_crc(seed, &out[4..], offset);
+    out[..4].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// One record after another, each written and synced.
+pub(crate) struct Durable {
+    file: File,
+    frame: Vec<u8>,
+    len: u64,
+    at: u64,
+}
+
+impl Durable {
+    /// Into a zero-filled file of `len` bytes, which is begun again when it is full.
+    pub(crate) fn new(path: &Path, len: usize) -> io::Result<Durable> {
+        Ok(Durable { file: zero_filled(path, len)?, frame: Vec::with_capacity(BUFFER), len: len as u64, at: 0 })
+    }
+
+    /// Appends `count` records in one write and one sync.
+    pub(crate) fn append(&mut self, value: &[u8], count: usize) -> io::Result<()> {
+        self.frame.clear();
+        for _ in 0..count {
+            let at = self.at + self.frame.len() as u64;
+            self.frame.extend_from_slice(&header(7, 0, crc32fast::hash(value), value.len() as u32, at));
+            self.frame.extend_from_slice(value);
+        }
+        if self.at + self.frame.len() as u64 > self.len {
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.frame, self.at)?;
+        self.file.sync_data()?;
+        self.at += self.frame.len() as u64;
+        Ok(())
+    }
+}
+
+/// Records copied into one buffer of 1 MiB under a lock that nobody else wants, written when it is full and never synced.
+pub(crate) struct Buffered {
+    file: File,
+    len: u64,
+    state: Mutex<(Vec<u8>, u64, u32)>,
+}
+
+impl Buffered {
+    pub(crate) fn new(path: &Path, len: usize) -> io::Result<Buffered> {
+        Ok(Buffered { file: zero_filled(path, len)?, len: len as u64, state: Mutex::new((Vec::with_capacity(BUFFER), 0, 0)) })
+    }
+
+    #[inline]
+    pub(crate) fn append(&self, value: &[u8]) -> io::Result<()> {
+        let crc = crc32fast::hash(value);
+        let mut state = self.state.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+        let (buffer, base, seq) = &mut *state;
+        if buffer.len() + frame_len(value.len()) > BUFFER {
+            if *base + buffer.len() as u64 > self.len {
+                *base = 0;
+            }
+            self.file.write_all_at(buffer, *base)?;
+            *base += buffer.len() as u64;
+            buffer.clear();
+        }
+        *seq += 1;
+        let at = *base + buffer.len() as u64;
+        buffer.extend_from_slice(&header(7, *seq, crc, value.len() as u32, at));
+        buffer.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// Makes what is written durable, so that the disk is idle before the next measurement.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+/// Reads a segment in pieces of 1 MiB and verifies both checksums of every frame up to its END, or to the first that does not verify; how many
+/// records it holds.
+pub(crate) fn scan(path: &Path, buffer: &mut Vec<u8>) -> io::Result<u64> {
+    let file = File::open(path)?;
+    buffer.resize(BUFFER, 0);
+    let mut first = [0; SEGMENT_HEADER];
+    file.read_exact_at(&mut first, 0)?;
+    let seed = u32_at(&first, 36);
+    let mut base = SEGMENT_HEADER as u64;
+    let mut records = 0;
+    loop {
+        let filled = file.read_at(buffer, base)?;
+        let mut at = 0;
+        while at + FRAME_HEADER <= filled {
+            let frame = &buffer[at..filled];
+            let len = (u32_at(frame, 8) as usize).next_multiple_of(8);
+            if FRAME_HEADER + len > frame.len() {
+                break;
+            }
+            let sound = u32_at(frame, 0) == header_crc(seed, &frame[4..FRAME_HEADER], base + at as u64)
+                && u32_at(frame, 4) == crc32fast::hash(&frame[FRAME_HEADER..FRAME_HEADER + len]);
+            if !sound || frame[23] == KIND_END {
+                return Ok(records);
+            }
+            records += u64::from(frame[23] == KIND_RECORD);
+            at += FRAME_HEADER + len;
+        }
+        if at == 0 {
+            return Ok(records);
+        }
+        base += at as u64;
+    }
+}
+
+/// Reads a segment in pieces of 1 MiB with one checksum over each.
+pub(crate) fn read_and_hash(path: &Path, buffer: &mut Vec<u8>) -> io::Result<u32> {
+    let file = File::open(path)?;
+    buffer.resize(BUFFER, 0);
+    let mut hasher = Hasher::new();
+    let mut base = 0;
+    loop {
+        let filled = file.read_at(buffer, base)?;
+        if filled == 0 {
+            return Ok(hasher.finalize());
+        }
+        hasher.update(&buffer[..filled]);
+        base += filled as u64;
+    }
+}

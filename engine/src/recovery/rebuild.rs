@@ -1,0 +1,99 @@
+//! A manifest made anew from the segments, when no copy of it is left and a prefix recovery is asked for.
+//!
+//! Nothing in it is guessed. The chain is in the OPEN frames; what stands before the oldest segment of it is gone, whoever removed it, and so
+//! counts as forgotten: a store that needs it is refused. What is lost is the bound, so that the tail of the log is judged by watermarks alone, and
+//! a floor inside the oldest segment, so that records come back which had been forgotten.
+
+use super::survey::tail_at_start;
+use crate::config::Config;
+use crate::error::{Code, Error, Result};
+use crate::format::constants::{DATA_START, OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
+use crate::format::control::{Checkpoint, How, Open};
+use crate::format::frame::frame_len;
+use crate::format::manifest_slot::{Bound, Manifest};
+use crate::format::segment_header::SegmentHeader;
+use crate::names::FileName;
+use crate::segment::head::{Family, ends_as_linked, load};
+use crate::storage::{Access, File, Storage};
+
+/// The manifest that the segments in `names` tell of.
+pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileName]) -> Result<Manifest> {
+    let indexes = || names.iter().filter(|name| matches!(name, FileName::Segment(_))).map(|name| name.index());
+    let family = family(storage, indexes())?;
+    if config.expected_log_id.is_some_and(|expected| expected != family.log_id) {
+        return Err(
+            Error::new(Code::WrongLog, "the segments in this directory are not of the log that the store belongs to").in_directory()
+        );
+    }
+    let mut opens: Vec<(u32, Open)> = Vec::new();
+    for index in indexes() {
+        if let Ok(head) = load(storage, &family, index, Access::Read)
+            && let Some(open) = head.open
+        {
+            opens.push((index, open));
+        }
+    }
+    // The last segment that a recovery made, or the first of all: those behind it follow by rotation.
+    let recovered = opens.iter().rev().find(|(_, open)| open.how != How::Rotated);
+    let &(bound_segment, open) = recovered.or(opens.first()).ok_or_else(impossible)?;
+    let mut oldest = (bound_segment, open);
+    while let Some(&(index, before)) = opens.iter().find(|(index, _)| *index == oldest.1.link.index) {
+        let link = oldest.1.link;
+        let fits = link.last_frame == 0 || ends_as_linked(&load(storage, &family, index, Access::Read)?, &link)?;
+        if !fits || index >= oldest.0 {
+            break;
+        }
+        oldest = (index, before);
+    }
+    let forgotten = tail_at_start(&oldest.1);
+    let mut checkpoint = Checkpoint::default();
+    for (_, open) in &opens {
+        if open.checkpoint.n > checkpoint.n {
+            checkpoint = open.checkpoint;
+        }
+    }
+    Ok(Manifest {
+        generation: 0,
+        dirty: true,
+        log_id: family.log_id,
+        floor: forgotten.seq,
+        forgotten_data: forgotten.data_seq,
+        checkpoint,
+        epoch: opens.iter().map(|(_, open)| open.epoch).max().unwrap_or(0),
+        bound: Bound { segment: bound_segment, offset: DATA_START + frame_len(OPEN_PAYLOAD_LEN as u64), tail: tail_at_start(&open) },
+        oldest_segment: oldest.0,
+        seed_base: family.seed_base,
+        segment_bytes: family.segment_bytes,
+        aside: (0, 0),
+    })
+}
+
+/// What all valid segment headers agree on. If they do not agree, which log this is would be a guess.
+fn family<S: Storage>(storage: &S, indexes: impl Iterator<Item = u32>) -> Result<Family> {
+    let mut family: Option<Family> = None;
+    for index in indexes {
+        let name = FileName::Segment(index);
+        let Ok(file) = storage.open(name, Access::Read) else {
+            continue;
+        };
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
+        let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the segment's header"))?;
+        let Ok(header) = SegmentHeader::decode(&bytes[..read]) else {
+            continue;
+        };
+        if header.index != index {
+            continue;
+        }
+        let this = Family { log_id: header.log_id, seed_base: header.seed.wrapping_sub(index), segment_bytes: header.capacity };
+        if family.is_some_and(|family| family != this) {
+            return Err(impossible().in_file(name));
+        }
+        family = Some(this);
+    }
+    family.ok_or_else(impossible)
+}
+
+fn impossible() -> Error {
+    Error::new(Code::Corrupt, "the manifest is gone and cannot be rebuilt from the segments without guessing; restore it")
+        .in_file(FileName::Manifest)
+}

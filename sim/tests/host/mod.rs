@@ -1,0 +1,242 @@
+//! A host on the simulated disk: it makes calls, keeps account of what it handed over and what it was promised, and judges what comes back.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::collections::BTreeMap;
+
+use wal_engine::config::{Config, RECYCLE_NONE, SyncMode};
+use wal_engine::error::{Code, Error, Result};
+use wal_engine::format::constants::{OP_CHECKPOINT, OP_PUT};
+use wal_engine::log::{Durability, Entry, Log, ReplayOptions};
+use wal_engine::seq;
+use wal_sim::{Disk, Mark, Point, SimStorage};
+
+/// A call, or a few that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Append,
+    /// Large enough that the next one of its kind needs another segment.
+    AppendRotating,
+    Batch,
+    Sync,
+    CheckpointLast,
+    CheckpointBefore,
+    TruncateHalf,
+    TruncateLast,
+    Reopen,
+}
+
+pub const STEPS: [Step; 9] = [
+    Step::Append,
+    Step::AppendRotating,
+    Step::Batch,
+    Step::Sync,
+    Step::CheckpointLast,
+    Step::CheckpointBefore,
+    Step::TruncateHalf,
+    Step::TruncateLast,
+    Step::Reopen,
+];
+
+/// Marks of this test: a truncation was asked for.
+pub const ASKED_TO_TRUNCATE: u32 = 1;
+
+/// What the host knows of a record that it handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub op: u8,
+    pub value: Vec<u8>,
+    pub batch_last: u64,
+}
+
+pub type History = BTreeMap<u64, Known>;
+
+pub fn config(mode: SyncMode, recycle: bool) -> Config {
+    Config {
+        sync_mode: mode,
+        segment_bytes: 4096,
+        background: false,
+        recycle_segments: if recycle { 0 } else { RECYCLE_NONE },
+        ..Config::default()
+    }
+}
+
+pub fn value_of(seq: u64, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (seq as usize * 31 + at * 7) as u8).collect()
+}
+
+/// A host: it runs steps and keeps account.
+pub struct Host {
+    pub disk: Disk,
+    pub config: Config,
+    pub log: Option<Log<SimStorage>>,
+    pub history: History,
+}
+
+impl Host {
+    /// Makes a log on `disk`.
+    pub fn open(disk: Disk, config: Config) -> Result<Host> {
+        let log = Log::open(disk.storage(), &config)?;
+        Ok(Host { disk, config, log: Some(log), history: History::new() })
+    }
+
+    fn log(&self) -> Result<&Log<SimStorage>> {
+        self.log.as_ref().ok_or(Error::new(Code::Closed, "an earlier opening failed"))
+    }
+
+    fn is_always(&self) -> bool {
+        self.config.sync_mode == SyncMode::Always
+    }
+
+    fn expect(&mut self, first: u64, records: &[(u8, Vec<u8>)]) {
+        let batch_last = first + records.len() as u64 - 1;
+        for (seq, (op, value)) in (first..).zip(records) {
+            self.history.insert(seq, Known { op: *op, value: value.clone(), batch_last });
+        }
+        self.disk.mark(Mark::Appended(batch_last));
+    }
+
+    /// An append that failed with an error other than "in doubt" left nothing behind.
+    fn settle(&mut self, first: u64, outcome: Result<u64>) -> Result<()> {
+        match outcome {
+            Ok(last) => {
+                if self.is_always() {
+                    self.disk.acknowledge(last);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if error.code != Code::Failed {
+                    self.history.split_off(&first);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn append(&mut self, len: usize) -> Result<()> {
+        let seq = self.log()?.last_seq() + 1;
+        let value = value_of(seq, len);
+        self.expect(seq, &[(OP_PUT, value.clone())]);
+        let outcome = self.log()?.append(OP_PUT, b"", &value);
+        self.settle(seq, outcome)
+    }
+
+    fn batch(&mut self) -> Result<()> {
+        let first = self.log()?.last_seq() + 1;
+        let records: Vec<(u8, Vec<u8>)> = (first..first + 3).map(|seq| (OP_PUT, value_of(seq, 100))).collect();
+        self.expect(first, &records);
+        let entries: Vec<Entry<'_>> = records.iter().map(|(op, value)| Entry { op: *op, key: b"", value }).collect();
+        let outcome = self.log()?.append_batch(&entries[..], Durability::Mode);
+        self.settle(first, outcome)
+    }
+
+    fn checkpoint(&mut self, covered: u64) -> Result<()> {
+        let before = self.log()?.last_seq();
+        self.expect(before + 1, &[(OP_CHECKPOINT, Vec::new())]);
+        // Its record may stay where the manifest cannot be written, and be lacking where no frame can be.
+        let n = self.log()?.checkpoint(covered)?;
+        self.disk.acknowledge(self.log()?.last_seq());
+        self.disk.mark(Mark::Checkpoint(n));
+        Ok(())
+    }
+
+    fn truncate(&mut self, up_to: u64) -> Result<()> {
+        self.disk.mark(Mark::Note(ASKED_TO_TRUNCATE, up_to));
+        self.log()?.truncate(up_to, true)?;
+        self.disk.mark(Mark::Floor(up_to));
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        let last = self.log()?.last_seq();
+        let closed = self.log.take().map_or(Ok(()), Log::close);
+        if closed.is_ok() {
+            self.disk.acknowledge(last);
+        }
+        self.log = Some(Log::open(self.disk.storage(), &self.config)?);
+        closed
+    }
+
+    /// Makes one step.
+    pub fn step(&mut self, step: Step) -> Result<()> {
+        let last = self.log()?.last_seq();
+        match step {
+            Step::Append => self.append(200),
+            Step::AppendRotating => self.append(2000),
+            Step::Batch => self.batch(),
+            Step::Sync => {
+                self.log()?.sync(seq::LAST)?;
+                self.disk.acknowledge(last);
+                Ok(())
+            }
+            Step::CheckpointLast => self.checkpoint(seq::LAST),
+            Step::CheckpointBefore => self.checkpoint(last.saturating_sub(1)),
+            Step::TruncateHalf => self.truncate(last / 2),
+            Step::TruncateLast => self.truncate(last),
+            Step::Reopen => self.reopen(),
+        }
+    }
+}
+
+/// What must hold after a crash at some point.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Promised {
+    pub durable: u64,
+    pub appended: u64,
+    pub checkpoint: u64,
+    pub floor: u64,
+    pub asked_floor: u64,
+}
+
+impl Promised {
+    /// What the marks up to this point say.
+    pub fn at(point: &Point) -> Promised {
+        let highest = |pick: fn(Mark) -> Option<u64>| point.highest(pick).unwrap_or(0);
+        Promised {
+            durable: point.durable().unwrap_or(0),
+            appended: highest(|mark| if let Mark::Appended(seq) = mark { Some(seq) } else { None }),
+            checkpoint: highest(|mark| if let Mark::Checkpoint(n) = mark { Some(n) } else { None }),
+            floor: highest(|mark| if let Mark::Floor(seq) = mark { Some(seq) } else { None }),
+            asked_floor: highest(|mark| if let Mark::Note(ASKED_TO_TRUNCATE, seq) = mark { Some(seq) } else { None }),
+        }
+    }
+}
+
+/// What a log shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub floor: u64,
+    pub last: u64,
+    pub checkpoint: u64,
+    pub records: Vec<u64>,
+}
+
+/// Opens what a crash left and holds it against what was promised.
+pub fn check_open(disk: &Disk, config: &Config, promised: &Promised, history: &History) -> Result<(Log<SimStorage>, Shown)> {
+    // A store that saved its checkpoint must be let in, if nothing above it was truncated by its own decision.
+    let store = promised.checkpoint;
+    let config = Config { store_seq: (store > 0 && store >= promised.asked_floor).then_some(store), ..*config };
+    let log = Log::open(disk.storage(), &config)?;
+    let stat = log.stat();
+    assert!(stat.last_seq >= promised.durable, "lost: durable {}, last {}", promised.durable, stat.last_seq);
+    assert!(stat.last_seq <= promised.appended, "invented: appended {}, last {}", promised.appended, stat.last_seq);
+    assert_eq!(stat.durable_seq, stat.last_seq, "shown but not durable");
+    assert!(stat.checkpoint_seq >= promised.checkpoint, "checkpoint went back");
+    assert!(stat.floor_seq >= promised.floor && stat.floor_seq <= promised.asked_floor.max(promised.floor), "floor {}", stat.floor_seq);
+    let mut cursor = log.replay(seq::OLDEST, ReplayOptions { raw: true, ..ReplayOptions::default() })?;
+    let mut records = Vec::new();
+    while let Some(record) = cursor.next()? {
+        let known = history.get(&record.seq).unwrap_or_else(|| panic!("invented: seq {}", record.seq));
+        assert_eq!(record.op, known.op, "seq {}", record.seq);
+        assert_eq!(record.batch_last_seq, known.batch_last, "seq {}", record.seq);
+        assert!(record.op == OP_CHECKPOINT || record.value == known.value, "wrong bytes in seq {}", record.seq);
+        records.push(record.seq);
+    }
+    let expected: Vec<u64> = (stat.floor_seq + 1..=stat.last_seq).collect();
+    assert_eq!(records, expected, "holes");
+    if let Some(known) = history.get(&stat.last_seq) {
+        assert_eq!(known.batch_last, stat.last_seq, "half a batch");
+    }
+    let shown = Shown { floor: stat.floor_seq, last: stat.last_seq, checkpoint: stat.checkpoint_seq, records };
+    Ok((log, shown))
+}
