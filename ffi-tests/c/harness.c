@@ -278,13 +278,24 @@ void join(pthread_t thread)
 
 /* ---- Files ---- */
 
+enum { PATH_SIZE = 512 };
+
+static const char *join_path(char *path, const char *dir, const char *name)
+{
+  CHECK(snprintf(path, PATH_SIZE, "%s/%s", dir, name) < PATH_SIZE);
+  return path;
+}
+
 const char *path_in(const char *dir, const char *name)
 {
-  static char paths[4][512];
-  static unsigned next;
-  char *path = paths[next++ % 4];
-  CHECK(snprintf(path, sizeof paths[0], "%s/%s", dir, name) < (int)sizeof paths[0]);
-  return path;
+  static char paths[256 * PATH_SIZE];
+  static size_t used;
+  char path[PATH_SIZE];
+  size_t len = strlen(join_path(path, dir, name)) + 1;
+  CHECK(used + len <= sizeof paths);
+  char *kept = memcpy(paths + used, path, len);
+  used += len;
+  return kept;
 }
 
 bool exists(const char *path)
@@ -350,8 +361,9 @@ static const char *next_file(DIR *listing, const char *dir)
 {
   struct dirent *entry;
   while ((entry = readdir(listing)) != NULL) {
+    char path[PATH_SIZE];
     struct stat found;
-    if (lstat(path_in(dir, entry->d_name), &found) == 0 && S_ISREG(found.st_mode)) return entry->d_name;
+    if (lstat(join_path(path, dir, entry->d_name), &found) == 0 && S_ISREG(found.st_mode)) return entry->d_name;
   }
   return NULL;
 }
@@ -369,9 +381,10 @@ void copy_directory(const char *from, const char *to)
   DIR *listing = list(from);
   const char *name;
   while ((name = next_file(listing, from)) != NULL) {
+    char path[PATH_SIZE];
     size_t len;
-    unsigned char *bytes = content(path_in(from, name), &len);
-    write_bytes(path_in(to, name), 0, bytes, len);
+    unsigned char *bytes = content(join_path(path, from, name), &len);
+    write_bytes(join_path(path, to, name), 0, bytes, len);
     free(bytes);
   }
   closedir(listing);
@@ -381,7 +394,10 @@ void remove_directory(const char *dir)
 {
   DIR *listing = list(dir);
   const char *name;
-  while ((name = next_file(listing, dir)) != NULL) CHECK(unlink(path_in(dir, name)) == 0);
+  while ((name = next_file(listing, dir)) != NULL) {
+    char path[PATH_SIZE];
+    CHECK(unlink(join_path(path, dir, name)) == 0);
+  }
   closedir(listing);
   CHECK(rmdir(dir) == 0);
 }
@@ -394,8 +410,9 @@ uint64_t fingerprint(const char *dir)
   uint64_t sum = 0;
   while ((name = next_file(listing, dir)) != NULL) {
     if (strcmp(name, "LOCK") == 0) continue;
+    char path[PATH_SIZE];
     size_t len;
-    unsigned char *bytes = content(path_in(dir, name), &len);
+    unsigned char *bytes = content(join_path(path, dir, name), &len);
     uint32_t named = crc32_of(0, name, strlen(name));
     sum += ((uint64_t)crc32_of(named, bytes, len) << 24) + len + 1;
     free(bytes);
@@ -430,14 +447,15 @@ place_t find_bytes(const char *dir, const void *bytes, size_t len)
   const char *name;
   while ((name = next_file(listing, dir)) != NULL) {
     if (strstr(name, ".wal") == NULL) continue;
+    char path[PATH_SIZE];
     size_t size;
-    unsigned char *all = content(path_in(dir, name), &size);
+    unsigned char *all = content(join_path(path, dir, name), &size);
     const unsigned char *from = all;
     for (;;) {
       const unsigned char *at = memmem(from, size - (size_t)(from - all), bytes, len);
       if (at == NULL) break;
       found++;
-      snprintf(place.path, sizeof place.path, "%s", path_in(dir, name));
+      join_path(place.path, dir, name);
       place.offset = (uint64_t)(at - all);
       place.segment = strtoull(name, NULL, 10);
       from = at + 1;

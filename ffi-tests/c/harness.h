@@ -138,7 +138,7 @@ void join(pthread_t thread);
 
 /* ---- Files ---- */
 
-/* "dir/name", valid until the fourth call from here. */
+/* "dir/name", kept until the test ends. */
 const char *path_in(const char *dir, const char *name);
 
 bool exists(const char *path);

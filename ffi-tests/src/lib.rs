@@ -1,1 +1,263 @@
-//! placeholder
+//! Builds the C tests in `c/` against the libraries that are shipped, and runs them: each in a process and a directory of its own.
+//!
+//! The libraries are built by `cargo rustc` into a target directory of their own: this crate runs while Cargo holds the usual one. What is built once is used
+//! by every test, also when a test runner starts a process for each of them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
+
+/// The target that the sanitized library is built for: build scripts and macros must stay without a sanitizer, which a target of their own sees to.
+pub const SANITIZED_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// How a runner exits that found out that its test cannot run here.
+const EXIT_SKIPPED: i32 = 77;
+
+/// What the C programs are linked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// `libwal.a`.
+    Static,
+    /// `libwal.so`.
+    Shared,
+    /// `libwal.a` built with AddressSanitizer, and C with AddressSanitizer and UndefinedBehaviorSanitizer.
+    Sanitized,
+}
+
+use Library::{Sanitized, Shared, Static};
+
+/// A program made of C files.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its files in `c/`.
+    pub sources: &'a [&'a str],
+    /// Further arguments to the linker.
+    pub libraries: &'a [&'a str],
+}
+
+/// The program that holds the tests.
+pub const RUNNER: Program<'static> = Program {
+    name: "runner",
+    sources: &[
+        "main.c",
+        "harness.c",
+        "faults.c",
+        "appending.c",
+        "opening.c",
+        "forking.c",
+        "checkpoint.c",
+        "replay.c",
+        "modes.c",
+        "crash.c",
+        "failing.c",
+        "damage.c",
+        "threads.c",
+        "arguments.c",
+    ],
+    libraries: &[],
+};
+
+/// Whether everything that a test needs must be there.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+}
+
+/// Says that a test did not run; where everything must be there, that is a failure.
+pub fn skipped(test: &str, reason: &str) {
+    assert!(!in_ci(), "{test} cannot run here: {reason}");
+    eprintln!("SKIPPED {test}: {reason}");
+}
+
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn workspace_dir() -> &'static Path {
+    crate_dir().parent().unwrap_or(crate_dir())
+}
+
+/// Runs a command that must succeed.
+pub fn must(command: &mut Command) -> Output {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("{command:?}: {error}"),
+    };
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Whether a program answers to `--version`.
+pub fn have(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn compiler() -> OsString {
+    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+}
+
+/// Where everything is built, and the lock that lets one process, and in it one thread, build at a time.
+struct Workshop {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Workshop {
+    fn enter(tmp: &Path) -> Workshop {
+        let dir = tmp.parent().unwrap_or(tmp).join("ffi-lib");
+        fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        let path = dir.join("lock");
+        let lock = File::create(&path).and_then(|file| file.lock().map(|()| file));
+        let lock = lock.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Workshop { dir, _lock: lock }
+    }
+
+    /// The directory that holds the built library.
+    fn library(&self, library: Library) -> PathBuf {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let crate_type = if library == Shared { "cdylib" } else { "staticlib" };
+        let dir = self.dir.join(crate_type);
+        cargo.current_dir(workspace_dir()).args(["rustc", "--release", "--package", "wal", "--lib", "--crate-type", crate_type]);
+        if library == Sanitized {
+            let dir = self.dir.join("sanitized");
+            let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+            flags.push(" -Zsanitizer=address");
+            cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS");
+            must(cargo.args(["--target", SANITIZED_TARGET, "--target-dir"]).arg(&dir));
+            return dir.join(SANITIZED_TARGET).join("release");
+        }
+        must(cargo.arg("--target-dir").arg(&dir));
+        dir.join("release")
+    }
+
+    /// Compiles and links, unless that was done before with the same sources, flags and library.
+    fn program(&self, program: Program<'_>, library: Library) -> PathBuf {
+        let library_dir = self.library(library);
+        let file = library_dir.join(if library == Shared { "libwal.so" } else { "libwal.a" });
+        let c = crate_dir().join("c");
+        let mut flags: Vec<OsString> =
+            ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow"]
+                .map(OsString::from)
+                .into();
+        flags.push("-I".into());
+        flags.push(workspace_dir().join("include").into());
+        if library != Shared {
+            flags.push("-DWAL_STATIC".into());
+        }
+        if library == Sanitized {
+            flags.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"].map(OsString::from));
+        }
+        flags.push("-o".into());
+        let built = self.dir.join(format!("{}-{library:?}", program.name).to_lowercase());
+        flags.push(built.clone().into());
+        flags.extend(program.sources.iter().map(|source| c.join(source).into()));
+        flags.push(file.clone().into());
+        if library == Shared {
+            let mut path = OsString::from("-Wl,-rpath,");
+            path.push(&library_dir);
+            flags.push(path);
+        }
+        flags.extend(program.libraries.iter().map(OsString::from));
+        // What Rust's standard library needs from the system.
+        flags.extend(["-lpthread", "-ldl", "-lm"].map(OsString::from));
+
+        let stamp = built.with_extension("stamp");
+        let state = fingerprint(&flags, &c, &file);
+        if !built.exists() || fs::read_to_string(&stamp).ok().as_ref() != Some(&state) {
+            must(Command::new(compiler()).args(&flags));
+            fs::write(&stamp, state).unwrap_or_else(|error| panic!("{}: {error}", stamp.display()));
+        }
+        built
+    }
+}
+
+/// Says whether a program has to be built again.
+fn fingerprint(flags: &[OsString], c: &Path, library: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    compiler().hash(&mut hasher);
+    flags.hash(&mut hasher);
+    let mut files: Vec<PathBuf> = [c, &workspace_dir().join("include")]
+        .iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()))
+        .collect();
+    files.sort();
+    for file in files {
+        fs::read(&file).unwrap_or_default().hash(&mut hasher);
+    }
+    let changed = fs::metadata(library).and_then(|metadata| metadata.modified()).ok();
+    changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// The program, built. `tmp` is the test's `CARGO_TARGET_TMPDIR`.
+pub fn build(program: Program<'_>, library: Library, tmp: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<(String, Library, PathBuf)>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((.., path)) = built.iter().find(|(name, with, _)| name == program.name && *with == library) {
+        return path.clone();
+    }
+    let path = Workshop::enter(Path::new(tmp)).program(program, library);
+    built.push((program.name.into(), library, path.clone()));
+    path
+}
+
+/// A directory for one test, empty at first.
+pub fn scratch(tmp: &str, name: &str) -> PathBuf {
+    let dir = Path::new(tmp).join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    }
+    fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    dir
+}
+
+/// The names of all C tests: `group.test`.
+pub fn list(runner: &Path) -> Vec<String> {
+    let output = must(Command::new(runner).arg("--list"));
+    String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
+}
+
+/// Runs one C test, by `wrapper` if one is given (a program and its arguments, and an environment). The directory is removed if it succeeds and left otherwise.
+pub fn run(wrapper: &[&OsStr], environment: &[(&str, &str)], runner: &Path, test: &str, dir: &Path) {
+    let mut command = match wrapper.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(runner);
+            command
+        }
+        None => Command::new(runner),
+    };
+    command.arg(test).arg(dir).envs(environment.iter().copied()).env("RUST_BACKTRACE", "1");
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(EXIT_SKIPPED) {
+        skipped(test, out.trim());
+    } else {
+        assert!(output.status.success(), "{test}: {}; its files are in {}\n{out}{said}", output.status, dir.display());
+    }
+    // What cannot be removed is no failure of the test.
+    let _still_there = fs::remove_dir_all(dir);
+}
+
+/// Runs one C test against a library.
+pub fn run_against(library: Library, tmp: &str, test: &str) {
+    let runner = build(RUNNER, library, tmp);
+    run(&[], &[], &runner, test, &scratch(tmp, &format!("{library:?}.{test}").to_lowercase()));
+}
+
+/// Runs one C test against the static archive.
+pub fn run_static(tmp: &str, test: &str) {
+    run_against(Static, tmp, test);
+}

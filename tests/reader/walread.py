@@ -141,7 +141,8 @@ class Walk:
             opened = self.segment.open()
             if not opened:
                 return None
-            self.first_seq, self.tail = opened.first_seq, (opened.first_seq - 1, opened.data)
+            hole = opened.first_seq > opened.seq + 1
+            self.first_seq, self.tail = opened.first_seq, (opened.first_seq - 1, opened.first_seq - 1 if hole else opened.data)
         elif f.kind == RECORD:
             if f.op == CHECKPOINT and (f.key_len, f.payload_len) != (0, 16):
                 return None
@@ -149,9 +150,10 @@ class Walk:
         elif f.kind == BATCH:
             records = entries(payload)
         elif f.kind == END:
-            last_seq, self.successor = struct.unpack("<QIxxxx", payload) if len(payload) == 16 else (None, None)
-            if last_seq != self.tail[0]:
+            last_seq, successor, before = struct.unpack("<QII", payload) if len(payload) == 16 else (None, None, None)
+            if last_seq != self.tail[0] or before not in (0, self.last.crc):
                 return None
+            self.successor = successor
         else:
             if f.kind == FIRST:
                 fragments = (f.op, f.key_len, payload)

@@ -85,11 +85,17 @@ fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -
         if walk.offset() >= limit {
             break Stop::Full;
         }
+        let before = at;
         let frame = match walk.next(window)? {
             Ok(frame) => frame,
             Err(stop) => break stop,
         };
         at = step(window, at, &frame, &mut scanned)?;
+        if scanned.successor.is_some_and(|end| end.last_seq != at.tail.seq) {
+            scanned.successor = None;
+            at = before;
+            break Stop::BadPayload(frame.header);
+        }
         scanned.watermark = scanned.watermark.max(frame.header.watermark);
         if matches!(frame.header.kind, Kind::First | Kind::Middle) {
             // Nothing counts before the last fragment, and between fragments nothing may be cut.

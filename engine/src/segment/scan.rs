@@ -5,7 +5,7 @@ use crate::format::checksum;
 use crate::format::constants::{
     BATCH_COUNT_LEN, BATCH_ENTRY_LEN, CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, OP_CHECKPOINT, OPEN_PAYLOAD_LEN,
 };
-use crate::format::control::Open;
+use crate::format::control::{End, Open};
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::segment_header::SegmentHeader;
 use crate::storage::{File, IoError};
@@ -114,17 +114,19 @@ pub struct Walk {
     next_relative: u32,
     fragments: bool,
     ended: bool,
+    /// Checksum of the header in front, 0 if it is not known.
+    last_crc: u32,
 }
 
 impl Walk {
     /// At the data start of a segment with this header.
     pub fn new(segment: SegmentHeader) -> Walk {
-        Walk { segment, offset: segment.data_start, next_relative: 0, fragments: false, ended: false }
+        Walk { segment, offset: segment.data_start, next_relative: 0, fragments: false, ended: false, last_crc: 0 }
     }
 
     /// At a frame boundary that an earlier walk passed, which is not between the fragments of a record.
     pub fn resume(segment: SegmentHeader, offset: u64, records: u32) -> Walk {
-        Walk { segment, offset, next_relative: records, fragments: false, ended: false }
+        Walk { segment, offset, next_relative: records, fragments: false, ended: false, last_crc: 0 }
     }
 
     /// Where the next frame is looked for.
@@ -159,7 +161,7 @@ impl Walk {
         if window.checksum(payload, padded(u64::from(header.payload_len)))? != Some(header.payload_crc) {
             return Ok(Err(Stop::BadPayload(header)));
         }
-        if !content_is_sound(window, payload, &header)? {
+        if !content_is_sound(window, payload, &header, self.last_crc)? {
             return Ok(Err(Stop::BadPayload(header)));
         }
         let records = match header.kind {
@@ -174,6 +176,7 @@ impl Walk {
         self.fragments = matches!(header.kind, Kind::First | Kind::Middle);
         self.ended = header.kind == Kind::End;
         self.next_relative += records;
+        self.last_crc = crc;
         self.offset = frame.end();
         Ok(Ok(frame))
     }
@@ -189,11 +192,14 @@ impl Walk {
 }
 
 /// Whether the log's own frames say what they may say.
-fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader) -> Result<bool, IoError> {
+fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader, last_crc: u32) -> Result<bool, IoError> {
     let len = header.payload_len as usize;
     Ok(match header.kind {
         Kind::Open => len == OPEN_PAYLOAD_LEN && window.bytes(payload, len)?.is_some_and(|bytes| Open::decode(bytes).is_some()),
-        Kind::End => len == END_PAYLOAD_LEN,
+        Kind::End => {
+            let end = if len == END_PAYLOAD_LEN { window.bytes(payload, len)?.and_then(End::decode) } else { None };
+            end.is_some_and(|end| end.before_crc == 0 || last_crc == 0 || end.before_crc == last_crc)
+        }
         Kind::Record if header.op == OP_CHECKPOINT => header.key_len == 0 && len == CHECKPOINT_VALUE_LEN,
         _ => true,
     })
