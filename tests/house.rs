@@ -108,8 +108,13 @@ fn modules_of_a_room_import_each_other_one_way() {
 // Code.
 
 /// The files that follow pointers or call the C library.
-const UNSAFE_FILES: [&str; 5] =
-    ["engine/src/storage/posix/file.rs", "engine/src/storage/posix/fork.rs", "engine/src/storage/posix/mod.rs", "src/boundary.rs", "src/handle.rs"];
+const UNSAFE_FILES: [&str; 5] = [
+    "engine/src/storage/posix/file.rs",
+    "engine/src/storage/posix/fork.rs",
+    "engine/src/storage/posix/mod.rs",
+    "src/boundary.rs",
+    "src/handle.rs",
+];
 
 #[test]
 fn unsafe_code_stands_in_few_files() {
@@ -270,7 +275,11 @@ fn manifests_agree() {
         assert!(says(&rust, "rust-version.workspace = true"), "{}: {rust}", file.display());
         assert!(says("license = \"MIT\"", "license.workspace = true"), "{}: the licence is MIT", file.display());
         assert!(says("publish = false", "publish.workspace = true"), "{}: nothing is published by accident", file.display());
-        assert!(file.with_extension("lock").exists() || says("", "version.workspace = true"), "{}: its versions are locked", file.display());
+        assert!(
+            file.with_extension("lock").exists() || says("", "version.workspace = true"),
+            "{}: its versions are locked",
+            file.display()
+        );
     }
 }
 
@@ -371,8 +380,8 @@ fn format_phrases() -> Vec<(&'static str, String)> {
         ("OP_CHECKPOINT", format!("{OP_CHECKPOINT} CHECKPOINT")),
         ("OP_HOST_FIRST", format!("{OP_HOST_FIRST} to 255 the host's own")),
         ("CHECKPOINT_VALUE_LEN", format!("`key_len` is 0 and `payload_len` is {CHECKPOINT_VALUE_LEN}.")),
-        ("OPEN_PAYLOAD_LEN", format!("`payload_len` is {OPEN_PAYLOAD_LEN}, `how`")),
-        ("END_PAYLOAD_LEN", format!("`payload_len` is {END_PAYLOAD_LEN} and `last_seq`")),
+        ("OPEN_PAYLOAD_LEN", format!("Valid if and only if `payload_len` is {OPEN_PAYLOAD_LEN}")),
+        ("END_PAYLOAD_LEN", format!("Valid if and only if `payload_len` is {END_PAYLOAD_LEN}")),
         ("OPEN_FIRST", format!("{OPEN_FIRST} *first*")),
         ("OPEN_ROTATED", format!("{OPEN_ROTATED} *rotated*")),
         ("OPEN_RECOVERED", format!("{OPEN_RECOVERED} *recovered*")),

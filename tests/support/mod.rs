@@ -256,7 +256,7 @@ fn branch(code: &str, mut path: Vec<String>, found: &mut BTreeSet<Vec<String>>) 
 /// What is wrong with reading sources as above.
 #[test]
 fn sources_are_read_as_the_compiler_reads_them() {
-    let source = "use crate::a::{b::{self, C}, d as e, super::f}; // crate::comment\n/* /* self::x */ super::y */ let s = \"crate::\\\"text\";
+    let source = "use crate::a::{b::{self, C}, d as e, f}; use super::super::k; // crate::comment\n/* /* self::x */ super::y */ let s = \"crate::\\\"text\";
         let c = ('\"', 'a', '\\''); fn f<'a>(x: &'a u8) { super::g::h(r#\"crate::raw\"\"#) }\n#[cfg(test)]\nmod tests { fn t() { crate::test(); } }\nself::i::J";
     let code = code(source);
     assert_eq!(code.len(), source.len());
@@ -265,5 +265,5 @@ fn sources_are_read_as_the_compiler_reads_them() {
     assert!(!shipped.contains("tests") && shipped.contains("self::i"), "{shipped}");
     let module = ["top".to_string(), "inner".to_string()];
     let found: Vec<String> = paths(&shipped, &module).iter().map(|path| path.join("::")).collect();
-    assert_eq!(found, ["a::b", "a::b::C", "a::d", "f", "top::g::h", "top::inner::i::J"]);
+    assert_eq!(found, ["a::b", "a::b::C", "a::d", "a::f", "k", "top::g::h", "top::inner::i::J"]);
 }

@@ -174,7 +174,7 @@ impl Scanned {
             .seqs(next, if self.behind.relative_end > 0 { last.max(next) } else { u64::MAX }))
     }
 
-    /// The position whose offset is `offset`, if a frame ends there.
+    /// The last position up to `offset` that is not between the fragments of a record; `None` if no frame ends at `offset`.
     pub(super) fn position_at<F: File>(&self, file: &F, begin: &Begin, buffer: &mut [u8], offset: u64) -> Result<Option<Position>> {
         let name = FileName::Segment(begin.header.index);
         let from = self.positions.iter().rposition(|position| position.offset <= offset).unwrap_or(0);
@@ -182,14 +182,18 @@ impl Scanned {
         let mut window = Window::new(file, buffer);
         let mut walk = Walk::resume(begin.header, at.offset, at.relative);
         let mut ignored = Scanned { positions: Vec::new(), ..*self };
+        let mut whole = at;
         while at.offset < offset {
             let next = walk.next(&mut window).map_err(|io| io.in_file(name, "cannot read the segment"))?;
             let Ok(frame) = next else {
                 return Ok(None);
             };
             at = step(&mut window, at, &frame, &mut ignored).map_err(|io| io.in_file(name, "cannot read the segment"))?;
+            if !matches!(frame.header.kind, Kind::First | Kind::Middle) {
+                whole = at;
+            }
         }
-        Ok((at.offset == offset).then_some(at))
+        Ok((at.offset == offset).then_some(whole))
     }
 
     /// Notes in the report what is dropped behind the end.
