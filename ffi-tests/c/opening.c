@@ -205,7 +205,7 @@ static void append_unsynced_and_die(void *context)
 static void read_only_shows_the_undecided_only_if_asked(const char *dir)
 {
   const char *log = path_in(dir, "log");
-  child_dies(append_unsynced_and_die, (void *)(uintptr_t)log);
+  child_dies(append_unsynced_and_die, (void *)log);
   uint64_t before = fingerprint(log);
   wal_options_t options = defaults();
   options.open_flags = WAL_OPEN_READ_ONLY;
@@ -268,7 +268,8 @@ static void another_stores_log_is_refused(const char *dir)
 /* A log with data 1..10, a CHECKPOINT as 11, data 12..20; forgotten up to `floor`. */
 static void make_log(const char *dir, uint64_t floor)
 {
-  wal_t *wal = open_log(dir, NULL);
+  wal_options_t options = segments_of(4096);
+  wal_t *wal = open_log(dir, &options);
   uint64_t n = 0;
   fill_to(wal, 10, 50);
   OK(wal_checkpoint(wal, 10, &n, &err));
@@ -388,11 +389,11 @@ static void a_second_open_is_refused_in_this_process_and_in_another(const char *
   put(wal, "one");
   no_handle(WAL_E_LOCKED, log, NULL);
   MESSAGE_HAS("LOCK");
-  child_succeeds(open_elsewhere, (void *)(uintptr_t)log);
+  child_succeeds(open_elsewhere, (void *)log);
   /* The refused ones took nothing away. */
   put(wal, "two");
   close_log(wal);
-  child_dies(open_and_die, (void *)(uintptr_t)log);
+  child_dies(open_and_die, (void *)log);
   wal = open_log(log, NULL);
   expect_texts(wal, 0, "one", "two", "x", NULL);
   close_log(wal);
@@ -407,7 +408,7 @@ static void an_unclean_opening_is_reported_and_counted(const char *dir)
   uint64_t epoch = report.epoch;
   close_log(wal);
   for (uint64_t round = 1; round <= 3; round++) {
-    child_dies(open_and_die, (void *)(uintptr_t)log);
+    child_dies(open_and_die, (void *)log);
     wal_report_t found;
     OK(wal_inspect(log, NULL, WAL_INSPECT_FULL, &found, sizeof found, &err));
     EQUAL(found.clean, 0);
