@@ -102,6 +102,9 @@ rust-tests:
 bench:
 	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml
 
+# A directory as wal.pc names it: relative to its prefix, so that the whole can be moved.
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+
 # Installs what `make` has built, so that root need not be able to build; builds only if nothing is there.
 install:
 	$(Q)test -f build/header-checked -a -f build/libwal.a || $(MAKE) --no-print-directory all
@@ -111,7 +114,8 @@ install:
 	$(Q)ln -sf libwal.so.$(ABI) "$(DESTDIR)$(LIBDIR)/libwal.so"
 	$(Q)$(INSTALL) -m 644 build/libwal.a "$(DESTDIR)$(LIBDIR)/libwal.a"
 	$(Q)$(INSTALL) -m 644 include/wal.h "$(DESTDIR)$(INCLUDEDIR)/wal.h"
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
+		-e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' \
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' wal.pc.in > build/wal.pc
 	$(Q)$(INSTALL) -m 644 build/wal.pc "$(DESTDIR)$(PCDIR)/wal.pc"
 	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"

@@ -28,13 +28,6 @@ const FLOORS: [&[&str]; 10] = [
     &["log"],
 ];
 
-/// Modules of one room that import each other all the same, and why.
-const KNOWN_CYCLES: [(&str, &str); 3] = [
-    ("engine/src/recovery/prefix", "reads on with the surveyor"),
-    ("engine/src/recovery/rebuild", "is part of what the surveyor does"),
-    ("engine/src/recovery/survey", "turns to the prefix reading where it meets damage"),
-];
-
 fn room(module: &[String]) -> String {
     match module {
         [first, second, ..] if first == "storage" && second == "posix" => "storage::posix".to_string(),
@@ -97,7 +90,9 @@ fn modules_of_a_room_import_each_other_one_way() {
         // Whatever imports nothing that is left is in no cycle.
         while let Some(done) = graph.iter().find(|(_, targets)| targets.is_empty()).map(|(from, _)| from.clone()) {
             graph.remove(&done);
-            graph.values_mut().for_each(|targets| drop(targets.remove(&done)));
+            for targets in graph.values_mut() {
+                targets.remove(&done);
+            }
         }
         // Of what is left, whatever nobody imports is in none either.
         while let Some(top) = graph.keys().find(|from| !graph.values().any(|targets| targets.contains(*from))).cloned() {
@@ -105,8 +100,7 @@ fn modules_of_a_room_import_each_other_one_way() {
         }
         cycles.extend(graph.keys().map(|module| format!("{crate_root}/{}", module.join("/"))));
     }
-    let known: Vec<String> = KNOWN_CYCLES.iter().map(|(module, _)| module.to_string()).collect();
-    assert_eq!(cycles, known, "modules that import each other, directly or through others");
+    assert!(cycles.is_empty(), "these import each other, directly or through others: {cycles:?}");
 }
 
 // Code.

@@ -81,7 +81,7 @@ static waiting_t fork_waiting(void (*body)(void *), void *context)
   CHECK(child.process >= 0);
   if (child.process == 0) {
     char byte;
-    alarm(60);
+    limit_childs_time();
     close(ends[1]);
     CHECK(read(ends[0], &byte, 1) == 1);
     body(context);

@@ -34,6 +34,10 @@ typedef struct {
 /* The test cannot run here, for the reason given; whether that is a failure is the harness's to say. */
 _Noreturn void skip(const char *reason);
 
+/* The process ends with a message after so many seconds; a child made by fork must ask for its share. */
+void limit_time(unsigned seconds);
+void limit_childs_time(void);
+
 /* How much of a test's work is asked for: `full`, or a tenth where WAL_TEST_SCALE says so, as under valgrind. At least 1. */
 unsigned scaled(unsigned full);
 

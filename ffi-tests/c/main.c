@@ -16,21 +16,12 @@ static const struct {
 
 enum { GROUPS = sizeof groups / sizeof *groups };
 
-static void out_of_time(int signal_number)
-{
-  static const char text[] = "out of time\n";
-  (void)signal_number;
-  if (write(STDOUT_FILENO, text, sizeof text - 1) < 0) _exit(2);
-  _exit(124);
-}
-
 int main(int count, char **arguments)
 {
   const char *limit = getenv("WAL_TEST_SECONDS");
   bool listing = count == 2 && strcmp(arguments[1], "--list") == 0;
   if (!listing && count != 3) return 2;
-  signal(SIGALRM, out_of_time);
-  alarm(limit != NULL ? (unsigned)atoi(limit) : 60);
+  limit_time(limit != NULL ? (unsigned)atoi(limit) : 60);
   for (size_t group = 0; group < GROUPS; group++) {
     for (const test_t *test = groups[group].tests; test->name != NULL; test++) {
       char name[256];

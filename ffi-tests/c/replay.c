@@ -203,6 +203,7 @@ static void a_shutdown_wakes_all_who_wait(const char *dir)
       durable[at] = (waiter_t){.wal = wal, .seq = 4 + (uint64_t)at, .status = 99};
       more[at] = (waiter_t){.status = 99};
       OK(wal_replay_open(wal, 3, 0, &more[at].cursor, &err));
+      EQUAL(drain(more[at].cursor), 0);
       threads[2 * at] = start(wait_for_durable, &durable[at]);
       threads[2 * at + 1] = start(wait_for_more, &more[at]);
     }

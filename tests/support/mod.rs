@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn read(path: impl AsRef<Path>) -> String {
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// All files below `directory`, which is relative to the root as they are, in order. Leaves out what git and cargo keep and what was built.
-pub fn files(directory: &str) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(&root().join(directory), &mut found);
     found.sort();
@@ -39,13 +39,13 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// The Rust sources below the directories.
-pub fn sources(directories: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn sources(directories: &[&str]) -> Vec<PathBuf> {
     let rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
     directories.iter().flat_map(|directory| files(directory)).filter(rust).collect()
 }
 
 /// A source with comments, and what stands in strings and characters, blanked out: every byte that is left is code, in its place.
-pub fn code(source: &str) -> String {
+pub(crate) fn code(source: &str) -> String {
     let bytes = source.as_bytes();
     let mut out = bytes.to_vec();
     let mut blank = |from: usize, to: usize| {
@@ -73,8 +73,8 @@ pub fn code(source: &str) -> String {
             let end = open + source[open..].find(&close).expect("a raw string ends");
             blank(open, end);
             end + close.len()
-        } else if rest.starts_with('"') {
-            let end = at + 1 + quoted(&rest[1..], '"');
+        } else if let Some(behind) = rest.strip_prefix('"') {
+            let end = at + 1 + quoted(behind, '"');
             blank(at + 1, end);
             end + 1
         } else if let Some(len) = character(rest) {
@@ -141,7 +141,7 @@ fn character(text: &str) -> Option<usize> {
 }
 
 /// Code without the items that are compiled for tests only. Takes what `code` returns.
-pub fn shipped(code: &str) -> String {
+pub(crate) fn shipped(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut out = String::new();
     let mut rest = code;
@@ -169,7 +169,7 @@ fn item(code: &str) -> usize {
 }
 
 /// The name of a module by its file: `["recovery", "survey"]`.
-pub fn module(file: &Path, crate_root: &str) -> Vec<String> {
+pub(crate) fn module(file: &Path, crate_root: &str) -> Vec<String> {
     let below = file.strip_prefix(crate_root).expect("a source of the crate").with_extension("");
     let mut name: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     if name.last().is_some_and(|last| last == "mod" || last == "lib") {
@@ -179,7 +179,7 @@ pub fn module(file: &Path, crate_root: &str) -> Vec<String> {
 }
 
 /// Every path in a module's code that begins with `crate`, `super` or `self`, from the root of the crate on.
-pub fn paths(code: &str, module: &[String]) -> BTreeSet<Vec<String>> {
+pub(crate) fn paths(code: &str, module: &[String]) -> BTreeSet<Vec<String>> {
     let mut found = BTreeSet::new();
     let mut at = 0;
     while at < code.len() {
@@ -253,7 +253,6 @@ fn branch(code: &str, mut path: Vec<String>, found: &mut BTreeSet<Vec<String>>) 
     at
 }
 
-/// What is wrong with reading sources as above.
 #[test]
 fn sources_are_read_as_the_compiler_reads_them() {
     let source = "use crate::a::{b::{self, C}, d as e, f}; use super::super::k; // crate::comment\n/* /* self::x */ super::y */ let s = \"crate::\\\"text\";

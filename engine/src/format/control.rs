@@ -73,6 +73,12 @@ impl Open {
         out
     }
 
+    /// The tail in front of the first record. What was lost may have been data.
+    pub fn tail_at_start(&self) -> Tail {
+        let lost = self.first_seq > self.before.seq + 1;
+        if lost { Tail { seq: self.first_seq - 1, data_seq: self.first_seq - 1 } } else { self.before }
+    }
+
     /// Reads a payload whose checksum is right; `None` if its values contradict each other.
     pub fn decode(payload: &[u8]) -> Option<Open> {
         if payload.len() != OPEN_PAYLOAD_LEN {

@@ -8,7 +8,9 @@ mod ending;
 mod prefix;
 mod rebuild;
 mod recover;
+mod strict;
 mod survey;
+mod surveyor;
 
 use crate::chain::Segment;
 use crate::config::{Config, LogId, Recovery};

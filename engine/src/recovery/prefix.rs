@@ -1,7 +1,7 @@
 //! Damage worked around: what precedes it is kept, what follows is moved aside, and the log goes on above the highest seq that was used.
 
 use super::ending::{Begin, Scanned, scan_buffer, scan_segment};
-use super::survey::{Fact, Surveyor};
+use super::surveyor::{Fact, Surveyor};
 use super::{Ending, Found, Unclean};
 use crate::error::{Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};

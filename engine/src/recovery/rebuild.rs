@@ -4,7 +4,6 @@
 //! counts as forgotten: a store that needs it is refused. What is lost is the bound, so that the tail of the log is judged by watermarks alone, and
 //! a floor inside the oldest segment, so that records come back which had been forgotten.
 
-use super::survey::tail_at_start;
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
@@ -45,7 +44,7 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
         }
         oldest = (index, before);
     }
-    let forgotten = tail_at_start(&oldest.1);
+    let forgotten = oldest.1.tail_at_start();
     let mut checkpoint = Checkpoint::default();
     for (_, open) in &opens {
         if open.checkpoint.n > checkpoint.n {
@@ -60,7 +59,7 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
         forgotten_data: forgotten.data_seq,
         checkpoint,
         epoch: opens.iter().map(|(_, open)| open.epoch).max().unwrap_or(0),
-        bound: Bound { segment: bound_segment, offset: DATA_START + frame_len(OPEN_PAYLOAD_LEN as u64), tail: tail_at_start(&open) },
+        bound: Bound { segment: bound_segment, offset: DATA_START + frame_len(OPEN_PAYLOAD_LEN as u64), tail: open.tail_at_start() },
         oldest_segment: oldest.0,
         seed_base: family.seed_base,
         segment_bytes: family.segment_bytes,

@@ -1,21 +1,16 @@
 //! What is in the directory, and whether it is a whole log. Writes nothing.
 
-use super::ending::{Begin, Scanned, scan_buffer, scan_segment};
 use super::prefix;
 use super::rebuild::rebuild;
-use super::{Copy, Ending, Found, Position, Report, Survey, Unclean};
-use crate::chain::Segment;
+use super::surveyor::Surveyor;
+use super::{Found, Survey};
 use crate::config::{Config, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
-use crate::format::control::{How, Link, Open};
 use crate::format::frame::FrameHeader;
-use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::{self, Read};
 use crate::names::FileName;
-use crate::segment::head::{Family, Head, ends_as_linked, load};
-use crate::seq::Tail;
 use crate::storage::{Access, File, Storage};
 
 /// Reads what an opening needs to know: manifest, segment headers, and one segment after an unclean close; everything if `full` is set or
@@ -56,7 +51,7 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
         return Err(Error::new(Code::WrongLog, "the log in this directory is not the one that the store belongs to: its id differs")
             .in_file(FileName::Manifest));
     }
-    let mut found = Surveyor::new(storage, names, manifest, both_slots).run(prefix, full)?;
+    let mut found = run(Surveyor::new(storage, names, manifest, both_slots), prefix, full)?;
     found.report.rebuilt_manifest = rebuilt;
     found.report.clean &= !rebuilt;
     Ok(Survey::Log(Box::new(found)))
@@ -85,407 +80,20 @@ fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
     Ok(false)
 }
 
-/// A segment of the chain, without its file.
-#[derive(Clone, Copy)]
-pub(super) struct Fact {
-    pub(super) header: SegmentHeader,
-    pub(super) open: Option<Open>,
-}
-
-/// What a survey works with.
-pub(super) struct Surveyor<'a, S: Storage> {
-    pub(super) storage: &'a S,
-    pub(super) names: Vec<FileName>,
-    pub(super) manifest: Manifest,
-    pub(super) family: Family,
-    pub(super) dirty: bool,
-    pub(super) report: Report,
-}
-
-impl<'a, S: Storage> Surveyor<'a, S> {
-    fn new(storage: &'a S, names: Vec<FileName>, manifest: Manifest, both_slots: bool) -> Surveyor<'a, S> {
-        let family = Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes };
-        let report = Report {
-            clean: !manifest.dirty,
-            bytes_read: crate::format::constants::MANIFEST_LEN as u64,
-            log_id: manifest.log_id,
-            ..Report::default()
-        };
-        // A slot without a valid copy may have been the newer one; then the flag in the other is out of date.
-        let dirty = manifest.dirty || !both_slots;
-        Surveyor { storage, names, manifest, family, dirty, report }
-    }
-
-    fn run(mut self, prefix: bool, full: bool) -> Result<Found> {
-        let strict = self.strict().and_then(|found| {
-            if prefix || full {
-                self.verify_all(&found)?;
-            }
-            Ok(found)
-        });
-        let mut found = match strict {
-            Ok(found) => found,
-            Err(damage) if damage.code == Code::Corrupt && (prefix || full) => prefix::before_damage(&mut self, damage)?,
-            Err(error) => return Err(error),
-        };
-        found.report = self.report;
-        found.complete_report();
+/// The log as it should be, or what stands before the first damage.
+fn run<S: Storage>(mut surveyor: Surveyor<'_, S>, prefix: bool, full: bool) -> Result<Found> {
+    let strict = surveyor.strict().and_then(|found| {
+        if prefix || full {
+            surveyor.verify_all(&found)?;
+        }
         Ok(found)
-    }
-
-    /// The chain as it should be, or the first thing that is wrong with it.
-    fn strict(&mut self) -> Result<Found> {
-        let chain = self.chain()?;
-        let Some(&last) = chain.last() else {
-            return Err(Error::new(Code::Corrupt, "the log has no segment").in_directory());
-        };
-        let begins_late = chain[0].open.is_some_and(|open| open.before.seq > self.manifest.floor);
-        if begins_late {
-            return Err(Error::new(Code::Corrupt, "the oldest segment begins above what the manifest says was forgotten")
-                .in_file(FileName::Segment(chain[0].header.index))
-                .at(DATA_START));
-        }
-        let mut segments = self.segments(&chain)?;
-        let mut checkpoint = self.manifest.checkpoint;
-        for open in chain.iter().filter_map(|fact| fact.open) {
-            if open.checkpoint.n > checkpoint.n {
-                checkpoint = open.checkpoint;
-            }
-        }
-        // What the copying still reads, and what an END still names, may not be used again before the new segment is committed.
-        let mut until_commit = Vec::new();
-        let ending = if self.dirty {
-            let (ending, scanned) = self.unclean(last)?;
-            if scanned.checkpoint.n > checkpoint.n {
-                checkpoint = scanned.checkpoint;
-            }
-            if let Ending::Unclean(unclean) = ending {
-                if unclean.link.index != last.header.index {
-                    // Nothing in the last segment is vouched for: it does not stay.
-                    segments.pop();
-                    until_commit.push(FileName::Segment(last.header.index));
-                } else if let Some(segment) = segments.last_mut() {
-                    segment.end = Some((unclean.link.end, unclean.before));
-                }
-            }
-            until_commit.extend(scanned.successor.map(|end| FileName::Segment(end.successor)));
-            ending
-        } else {
-            self.check_clean_end(last)?;
-            Ending::Clean
-        };
-        let end = match ending {
-            Ending::Clean => self.manifest.bound.tail,
-            Ending::Unclean(unclean) => unclean.tail,
-        };
-        if end.seq < self.manifest.floor {
-            return Err(Error::new(Code::Corrupt, "the log ends below what the manifest says was forgotten")
-                .in_file(FileName::Segment(last.header.index))
-                .seqs(end.seq + 1, self.manifest.floor));
-        }
-        let mut leftovers = self.leftovers(&segments);
-        leftovers.retain(|name| !until_commit.contains(name));
-        Ok(Found {
-            manifest: self.manifest,
-            family: self.family,
-            segments,
-            ending,
-            checkpoint,
-            leftovers,
-            until_commit,
-            aside: self.evidence(&chain),
-            highest_index: self.highest_index(),
-            report: Report::default(),
-        })
-    }
-
-    /// The segments that count: back from the bound to the oldest, then forward by rotated OPENs.
-    fn chain(&mut self) -> Result<Vec<Fact>> {
-        let bound = self.manifest.bound;
-        let mut head = self.load(bound.segment)?;
-        let vouched_open = bound.offset > head.header.data_start;
-        if vouched_open && head.open.is_none() {
-            return Err(bad_open(bound.segment));
-        }
-        let last = head.header.index;
-        let mut chain = vec![Fact { header: head.header, open: head.open }];
-        while head.header.index != self.manifest.oldest_segment {
-            let link = head.open.map_or(Link::default(), |open| open.link);
-            if link.index < self.manifest.oldest_segment || link.index >= head.header.index {
-                return Err(Error::new(
-                    Code::Corrupt,
-                    "the chain of segments does not lead back to the oldest one that the manifest names",
-                )
-                .in_file(FileName::Segment(head.header.index))
-                .at(DATA_START));
-            }
-            let predecessor = self.load(link.index)?;
-            if predecessor.open.is_none() {
-                return Err(bad_open(link.index));
-            }
-            self.check_link(&predecessor, &link)?;
-            chain.push(Fact { header: predecessor.header, open: predecessor.open });
-            head = predecessor;
-        }
-        chain.reverse();
-        self.follow(chain, last)
-    }
-
-    /// Adds the segments behind the bound's.
-    fn follow(&mut self, mut chain: Vec<Fact>, bound_segment: u32) -> Result<Vec<Fact>> {
-        let later: Vec<u32> = self.segment_indexes().filter(|&index| index > bound_segment).collect();
-        let mut candidates = Vec::new();
-        for index in later {
-            match self.load(index) {
-                Ok(head) => candidates.push(Fact { header: head.header, open: head.open }),
-                // Only what something needs must be whole: the name that an END gives is looked at when it is met.
-                Err(error) if error.code == Code::Corrupt => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut current = bound_segment;
-        loop {
-            let mut next =
-                candidates.iter().filter(|fact| fact.open.is_some_and(|open| open.how == How::Rotated && open.link.index == current));
-            let Some(&fact) = next.next() else {
-                break;
-            };
-            let link = fact.open.map_or(Link::default(), |open| open.link);
-            let predecessor = self.load(current)?;
-            let out_of_date = !self.dirty || (current == bound_segment && link.end < self.manifest.bound.offset);
-            if next.next().is_some() || out_of_date {
-                return Err(Error::new(
-                    Code::Corrupt,
-                    "there are segments behind the end that the manifest names: the manifest is an old copy; restore the newest",
-                )
-                .in_file(FileName::Segment(fact.header.index)));
-            }
-            self.check_link(&predecessor, &link)?;
-            chain.push(fact);
-            current = fact.header.index;
-        }
-        self.check_leftovers(&candidates, &chain)?;
-        Ok(chain)
-    }
-
-    /// A recovered segment behind the bound that the manifest does not name is one whose opening was interrupted: nobody appended to it.
-    fn check_leftovers(&mut self, candidates: &[Fact], chain: &[Fact]) -> Result<()> {
-        let in_chain = |index: u32| chain.iter().any(|fact| fact.header.index == index);
-        for fact in candidates {
-            let Some(open) = fact.open.filter(|_| !in_chain(fact.header.index)) else {
-                continue;
-            };
-            let has_successor = candidates
-                .iter()
-                .any(|other| other.open.is_some_and(|other| other.how == How::Rotated && other.link.index == fact.header.index));
-            let begin = Begin { header: fact.header, first_seq: open.first_seq, tail: open.before };
-            let file = self.load(fact.header.index)?.file;
-            let mut buffer = scan_buffer(self.family.segment_bytes)?;
-            let scanned = scan_segment(&file, &begin, &mut buffer, fact.header.capacity, &mut self.report)?;
-            if open.how == How::Rotated || has_successor || scanned.vouched(0) > 0 {
-                return Err(Error::new(
-                    Code::Corrupt,
-                    "records were appended to a segment that the manifest does not know: the manifest is an old copy; restore the newest",
-                )
-                .in_file(FileName::Segment(fact.header.index)));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_link(&self, predecessor: &Head<S::File>, link: &Link) -> Result<()> {
-        // A swap after a clean opening does not know the last frame; its predecessor is forgotten in the same manifest write.
-        if link.last_frame == 0 || ends_as_linked(predecessor, link)? {
-            return Ok(());
-        }
-        Err(Error::new(Code::Corrupt, "the segment does not end with the frame that its successor names")
-            .in_file(FileName::Segment(predecessor.header.index))
-            .at(link.last_frame))
-    }
-
-    /// A clean log ends at the bound: a frame there means that the manifest is older than the segment.
-    fn check_clean_end(&mut self, last: Fact) -> Result<()> {
-        let bound = self.manifest.bound;
-        let name = FileName::Segment(last.header.index);
-        if bound.offset + FRAME_HEADER_LEN as u64 > last.header.capacity {
-            return Ok(());
-        }
-        let head = self.load(last.header.index)?;
-        let mut bytes = [0; FRAME_HEADER_LEN];
-        let read = head.file.read_at(bound.offset, &mut bytes).map_err(|io| io.in_file(name, "cannot read the end of the log"))?;
-        self.report.bytes_read += read as u64;
-        if read == bytes.len() && FrameHeader::decode(last.header.seed, last.header.capacity, bound.offset, &bytes).is_some() {
-            return Err(Error::new(
-                Code::Corrupt,
-                "there is a frame behind the end that the manifest names: the manifest is an old copy; restore the newest",
-            )
-            .in_file(name)
-            .at(bound.offset));
-        }
-        Ok(())
-    }
-
-    /// The last segment of a log that was not closed.
-    fn unclean(&mut self, last: Fact) -> Result<(Ending, Scanned)> {
-        let file = self.load(last.header.index)?.file;
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
-        let begin = self.begin(last);
-        let scanned = scan_segment(&file, &begin, &mut buffer, last.header.capacity, &mut self.report)?;
-        let bound = self.bound_in(&last);
-        let vouched = scanned.vouched(bound);
-        scanned.check_end(&begin, vouched)?;
-        let position = scanned.position_at(&file, &begin, &mut buffer, vouched.max(last.header.data_start))?;
-        let Some(position) = position.filter(|position| bound < vouched || bound == 0 || position.tail == self.manifest.bound.tail) else {
-            return Err(Error::new(Code::Corrupt, "what vouches for this segment names a place where no frame ends")
-                .in_file(FileName::Segment(last.header.index))
-                .at(vouched));
-        };
-        if let Some(end) = scanned.successor {
-            self.check_successor(end.successor)?;
-        }
-        scanned.report_dropped(&begin, &mut self.report);
-        Ok((self.ending_at(last, &begin, &scanned, position), scanned))
-    }
-
-    pub(super) fn ending_at(&self, last: Fact, begin: &Begin, scanned: &Scanned, vouched: Position) -> Ending {
-        let (link, before) = if vouched.offset > last.header.data_start {
-            let link = Link {
-                index: last.header.index,
-                end: vouched.offset,
-                last_frame: vouched.last_frame.offset,
-                last_crc: vouched.last_frame.crc,
-            };
-            (link, vouched.tail)
-        } else {
-            // Nothing in it is vouched for, so the new segment takes its place in the chain.
-            (last.open.map_or(Link::default(), |open| open.link), begin.tail)
-        };
-        let copy = Copy { segment: last.header, segment_first_seq: begin.first_seq, from: vouched.offset, end: scanned.end.offset };
-        Ending::Unclean(Unclean {
-            link,
-            before,
-            first_seq: if vouched.offset > last.header.data_start { vouched.tail.seq + 1 } else { begin.first_seq },
-            copy: (copy.from < copy.end).then_some(copy),
-            tail: scanned.end.tail,
-        })
-    }
-
-    /// The first seq of a segment and the tail in front of it.
-    pub(super) fn begin(&self, fact: Fact) -> Begin {
-        let tail = match fact.open {
-            Some(open) => tail_at_start(&open),
-            // Only the first segment of a log counts without an OPEN.
-            None => self.manifest.bound.tail,
-        };
-        Begin { header: fact.header, first_seq: fact.open.map_or(tail.seq + 1, |open| open.first_seq), tail }
-    }
-
-    /// The bound's offset if it lies in this segment.
-    pub(super) fn bound_in(&self, fact: &Fact) -> u64 {
-        let bound = self.manifest.bound;
-        if bound.segment == fact.header.index && bound.offset > fact.header.data_start { bound.offset } else { 0 }
-    }
-
-    /// The successor that an END names, and whose OPEN is not valid or it would count: its header was durable before the END was written, and
-    /// nothing in it may be vouched for.
-    pub(super) fn check_successor(&mut self, index: u32) -> Result<()> {
-        let head = self.load(index)?;
-        if head.open.is_some_and(|open| open.how == How::Rotated) {
-            return Err(Error::new(Code::Corrupt, "the segment does not follow the one that names it as its successor")
-                .in_file(FileName::Segment(index))
-                .at(DATA_START));
-        }
-        let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
-        let scanned = scan_segment(&head.file, &begin, &mut buffer, head.header.capacity, &mut self.report)?;
-        if head.open.is_none() {
-            scanned.check_end(&begin, scanned.vouched(0))?;
-        }
-        Ok(())
-    }
-
-    /// The chain as cursors see it.
-    pub(super) fn segments(&self, chain: &[Fact]) -> Result<Vec<Segment>> {
-        let mut segments = Vec::new();
-        segments.try_reserve(chain.len() + 1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
-        for (place, fact) in chain.iter().enumerate() {
-            let begin = self.begin(*fact);
-            let before = fact.open.map_or(begin.tail, |open| open.before);
-            let end = chain.get(place + 1).and_then(|next| next.open).map(|next| (next.link.end, next.before));
-            segments.push(Segment { header: fact.header, first_seq: begin.first_seq, before, end });
-        }
-        Ok(segments)
-    }
-
-    /// Reads every frame of every segment.
-    fn verify_all(&mut self, found: &Found) -> Result<()> {
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
-        for segment in &found.segments {
-            let head = self.load(segment.header.index)?;
-            let begin = self.begin(Fact { header: head.header, open: head.open });
-            let end = match (segment.end, found.ending) {
-                (Some((end, _)), _) => end,
-                (None, Ending::Clean) => self.manifest.bound.offset,
-                // The last segment of an unclean log was read already.
-                (None, Ending::Unclean(_)) => continue,
-            };
-            if end <= head.header.data_start {
-                continue;
-            }
-            let scanned = scan_segment(&head.file, &begin, &mut buffer, end, &mut self.report)?;
-            scanned.check_end(&begin, end)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn load(&mut self, index: u32) -> Result<Head<S::File>> {
-        let head = load(self.storage, &self.family, index, Access::Read)?;
-        self.report.bytes_read += head.bytes_read;
-        Ok(head)
-    }
-
-    pub(super) fn segment_indexes(&self) -> impl Iterator<Item = u32> + '_ {
-        self.names.iter().filter_map(|name| match name {
-            FileName::Segment(index) => Some(*index),
-            _ => None,
-        })
-    }
-
-    /// Every spare, and every segment that neither counts nor is evidence.
-    pub(super) fn leftovers(&self, segments: &[Segment]) -> Vec<FileName> {
-        let counts = |index: u32| segments.iter().any(|segment| segment.header.index == index);
-        let is_leftover = |name: &FileName| match *name {
-            FileName::Spare(_) => true,
-            FileName::Segment(index) => !counts(index) && !self.is_evidence(index),
-            FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
-        };
-        self.names.iter().copied().filter(is_leftover).collect()
-    }
-
-    /// Segments that an earlier prefix recovery was to move aside and has not.
-    fn evidence(&self, chain: &[Fact]) -> Vec<FileName> {
-        let counts = |index: u32| chain.iter().any(|fact| fact.header.index == index);
-        self.segment_indexes().filter(|&index| !counts(index) && self.is_evidence(index)).map(FileName::Segment).collect()
-    }
-
-    fn is_evidence(&self, index: u32) -> bool {
-        let (first, last) = self.manifest.aside;
-        first > 0 && (first..=last).contains(&index)
-    }
-
-    pub(super) fn highest_index(&self) -> u32 {
-        let highest = self.names.iter().map(|name| name.index()).max().unwrap_or(0);
-        highest.max(self.manifest.bound.segment).max(self.manifest.aside.1)
-    }
-}
-
-/// The tail in front of a segment's first record. What was lost may have been data.
-pub(super) fn tail_at_start(open: &Open) -> Tail {
-    if open.first_seq > open.before.seq + 1 { Tail { seq: open.first_seq - 1, data_seq: open.first_seq - 1 } } else { open.before }
-}
-
-fn bad_open(index: u32) -> Error {
-    Error::new(Code::Corrupt, "the first frame of the segment, which was durable, is damaged")
-        .in_file(FileName::Segment(index))
-        .at(DATA_START)
+    });
+    let mut found = match strict {
+        Ok(found) => found,
+        Err(damage) if damage.code == Code::Corrupt && (prefix || full) => prefix::before_damage(&mut surveyor, damage)?,
+        Err(error) => return Err(error),
+    };
+    found.report = surveyor.report;
+    found.complete_report();
+    Ok(found)
 }

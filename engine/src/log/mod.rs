@@ -1,0 +1,325 @@
+//! The handle that ties the parts together.
+
+mod open;
+mod replay;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::chain::Chain;
+use crate::config::LogId;
+use crate::cursor::Cursor;
+use crate::error::{Code, Error, Result};
+use crate::format::constants::MANIFEST_LEN;
+use crate::format::control::Checkpoint;
+use crate::protocol::gap;
+use crate::retention::Forget;
+use crate::seq::{self, Seq};
+use crate::storage::Storage;
+
+pub use crate::commit::Durability;
+pub use crate::cursor::{Record, ReplayOptions};
+pub use crate::recovery::Report;
+pub use crate::segment::payload::{Entries, Entry};
+pub use open::inspect;
+pub use replay::Replay;
+
+use writer::Writer;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// With what was waited for.
+    Durable,
+    /// Without it.
+    TimedOut,
+}
+
+/// What an operator wants to see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stat {
+    /// The last seq appended.
+    pub last_seq: Seq,
+    /// The last durable one.
+    pub durable_seq: Seq,
+    /// What the highest checkpoint allows to truncate to.
+    pub checkpoint_seq: Seq,
+    /// What the host declared with it.
+    pub checkpoint_covered: Seq,
+    /// The oldest record kept, one above the last if there is none.
+    pub oldest_seq: Seq,
+    /// Records up to here are forgotten.
+    pub floor_seq: Seq,
+    /// Rises at each unclean opening and at each that dropped something.
+    pub epoch: u64,
+    /// Size of a segment, in bytes.
+    pub segment_bytes: u64,
+    /// Bytes on disk: segments, spares and manifest.
+    pub disk_bytes: u64,
+    /// Segments that hold records, those that wait to be dropped included.
+    pub segments: u64,
+    /// Segments that wait to be used.
+    pub spares: u64,
+    /// Calls that appended, since this opening like the rest.
+    pub appends: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Bytes of frames appended.
+    pub appended_bytes: u64,
+    /// Writes to segments.
+    pub writes: u64,
+    /// Syncs of segments.
+    pub syncs: u64,
+    /// Changes to another segment.
+    pub rotations: u64,
+    /// Segments prepared from blocks used before.
+    pub recycled: u64,
+    /// Whether a failure poisoned the handle.
+    pub poisoned: bool,
+}
+
+/// An open log.
+pub struct Log<S: Storage> {
+    storage: Arc<S>,
+    chain: Arc<Chain>,
+    writer: Option<Arc<Writer<S>>>,
+    found: FoundState,
+    checkpoint_n: Arc<AtomicU64>,
+    checkpoint_covered: AtomicU64,
+}
+
+/// What stays as the opening found it.
+struct FoundState {
+    report: Report,
+    log_id: LogId,
+    epoch: u64,
+    segment_bytes: u64,
+}
+
+impl<S: Storage> Log<S> {
+    fn writer(&self) -> Result<&Writer<S>> {
+        self.writer.as_deref().ok_or_else(|| Error::new(Code::ReadOnly, "the log was opened read-only"))
+    }
+
+    /// Appends one record; returns its seq as the sync mode says.
+    pub fn append(&self, op: u8, key: &[u8], value: &[u8]) -> Result<Seq> {
+        self.writer()?.committer.append(op, key, value)
+    }
+
+    /// Appends records that are there all or not at all after any crash; returns the last one's seq.
+    pub fn append_batch<E: Entries + ?Sized>(&self, entries: &E, durability: Durability) -> Result<Seq> {
+        self.writer()?.committer.append_batch(entries, durability)
+    }
+
+    /// Returns once everything up to `seq` is durable; `seq::LAST` stands for everything appended so far.
+    pub fn sync(&self, seq: Seq) -> Result<()> {
+        self.writer()?.committer.sync(seq)
+    }
+
+    /// Hands everything appended so far to the operating system.
+    pub fn flush(&self) -> Result<()> {
+        self.writer()?.committer.flush().map(|_| ())
+    }
+
+    /// Waits until `seq` is durable, without starting a sync; `seq` may still have to be appended. 0 polls, `u64::MAX` waits for ever.
+    pub fn wait_durable(&self, seq: Seq, timeout_us: u64) -> Result<Waited> {
+        let writer = self.writer()?;
+        if seq > seq::MAX {
+            return Err(Error::new(Code::Range, "seq is no sequence number"));
+        }
+        let mut outcome = Ok(Waited::TimedOut);
+        self.chain.wait_until(timeout(timeout_us), || {
+            if self.chain.durable() >= seq {
+                outcome = Ok(Waited::Durable);
+                return true;
+            }
+            match writer.committer.check_usable() {
+                Ok(()) => false,
+                Err(error) => {
+                    outcome = Err(error);
+                    true
+                }
+            }
+        });
+        if outcome == Ok(Waited::Durable) && self.chain.is_closed() {
+            writer.committer.check_usable()?;
+        }
+        outcome
+    }
+
+    /// The host's store durably holds every record up to `covered`; returns the highest seq that this makes safe to truncate to.
+    pub fn checkpoint(&self, covered: Seq) -> Result<Seq> {
+        let writer = self.writer()?;
+        let checkpoint = match writer.committer.append_checkpoint(covered) {
+            Ok((_, checkpoint)) => checkpoint,
+            Err((Some(covered), error)) if error.code == Code::NoSpace => {
+                // No frame can be written; the manifest alone can still hold what the host declares.
+                writer.committer.sync(covered)?;
+                Checkpoint { n: covered, covered }
+            }
+            Err((_, error)) => return Err(error),
+        };
+        let highest =
+            writer.retention.install_checkpoint(checkpoint, writer.committer.bound()).map_err(|failed| writer.install_failed(failed))?;
+        writer.committer.note_checkpoint(highest);
+        self.checkpoint_covered.store(highest.covered, Ordering::Release);
+        self.checkpoint_n.store(highest.n, Ordering::Release);
+        Ok(checkpoint.n)
+    }
+
+    /// Forgets every record up to `up_to`.
+    pub fn truncate(&self, up_to: Seq, unchecked: bool) -> Result<()> {
+        let writer = self.writer()?;
+        writer.committer.check_usable()?;
+        if !writer.retention.check(up_to, writer.committer.last_seq(), unchecked)? {
+            return Ok(());
+        }
+        // What is forgotten was durable first: else a crash could bring a seq back that was forgotten.
+        writer.committer.sync(up_to)?;
+        let data_seq = match writer.committer.data_seq_at(up_to) {
+            Some(data_seq) => data_seq,
+            None => writer.retention.read_data_seq(up_to)?,
+        };
+        let forget = Forget { up_to, data_seq };
+        let bound = writer.committer.bound();
+        writer.retention.forget(forget, bound, |forget| writer.swap(forget)).map_err(|failed| writer.install_failed(failed))?;
+        if !writer.parts.bell.ring(|work| work.drop = true) {
+            writer.retention.drop_segments()?;
+        }
+        Ok(())
+    }
+
+    /// A cursor over every record above `after`; `seq::OLDEST` begins at the oldest one kept.
+    pub fn replay(&self, after: Seq, options: ReplayOptions) -> Result<Replay<S>> {
+        if self.chain.is_closed() {
+            return Err(Error::new(Code::Closed, "the log has been shut down"));
+        }
+        if let Some(writer) = &self.writer
+            && !writer.committer.is_poisoned()
+        {
+            writer.committer.sync(seq::LAST)?;
+        }
+        let (floor, forgotten_data) = self.chain.forgotten();
+        let after = match after {
+            seq::OLDEST => floor,
+            after => {
+                let last = if self.writer.is_some() || options.unsynced { self.last_seq() } else { self.chain.durable() };
+                gap::check(after, gap::Extent { forgotten_data, last })?;
+                after.max(floor)
+            }
+        };
+        let cursor = Cursor::new(&self.storage, Arc::clone(&self.chain), after, options, self.found.segment_bytes)?;
+        // A truncation may have come between; then the segments it needs may be gone.
+        let (_, forgotten_now) = self.chain.forgotten();
+        if forgotten_now > forgotten_data && after < forgotten_now && after != floor {
+            gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
+        }
+        Ok(Replay { cursor, writer: self.writer.as_ref().map_or_else(Weak::new, Arc::downgrade) })
+    }
+
+    /// No appends, syncs, checkpoints or truncations from here on; wakes everybody who waits. Appends under way still complete.
+    pub fn shutdown(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) => writer.committer.shut_down(),
+            None => self.chain.close(),
+        }
+        Ok(())
+    }
+
+    /// Syncs what is left, marks the log clean and frees everything. The error is the final sync's. A log that is dropped without it is found
+    /// as after a crash.
+    pub fn close(self) -> Result<()> {
+        self.writer.as_ref().map_or(Ok(()), |writer| writer.close())
+    }
+
+    /// In a child made by `fork`: forgets the handle without touching locks, files or the thread, none of which belong to the child.
+    pub fn discard(self) {
+        std::mem::forget(self);
+    }
+
+    /// After a caught panic: nothing may be appended any more.
+    pub fn poison(&self) {
+        if let Some(writer) = &self.writer {
+            writer.committer.poison();
+        }
+    }
+
+    /// The last seq appended.
+    pub fn last_seq(&self) -> Seq {
+        self.writer.as_ref().map_or_else(|| self.chain.readable(), |writer| writer.committer.last_seq())
+    }
+
+    /// The last seq that is durable.
+    pub fn durable_seq(&self) -> Seq {
+        self.chain.durable()
+    }
+
+    /// What the highest checkpoint allows to truncate to.
+    pub fn checkpoint_seq(&self) -> Seq {
+        self.checkpoint_n.load(Ordering::Acquire)
+    }
+
+    /// The oldest record kept, one above the last if there is none.
+    pub fn oldest_seq(&self) -> Seq {
+        self.chain.oldest()
+    }
+
+    /// The log's identity.
+    pub fn log_id(&self) -> LogId {
+        self.found.log_id
+    }
+
+    /// What this opening found and did.
+    pub fn report(&self) -> Report {
+        self.found.report
+    }
+
+    /// What an operator wants to see.
+    pub fn stat(&self) -> Stat {
+        let (segments, doomed) = self.chain.counts();
+        let mut stat = Stat {
+            last_seq: self.last_seq(),
+            durable_seq: self.durable_seq(),
+            checkpoint_seq: self.checkpoint_seq(),
+            checkpoint_covered: self.checkpoint_covered.load(Ordering::Acquire),
+            oldest_seq: self.oldest_seq(),
+            floor_seq: self.chain.forgotten().0,
+            epoch: self.found.epoch,
+            segment_bytes: self.found.segment_bytes,
+            segments: (segments + doomed) as u64,
+            spares: self.found.report.spares,
+            ..Stat::default()
+        };
+        if let Some(writer) = &self.writer {
+            let counts = writer.committer.counts();
+            let (ready, pool) = writer.parts.spares.counts();
+            stat.spares = (ready + pool) as u64;
+            stat.appends = counts.appends;
+            stat.records = stat.last_seq + 1 - writer.first_seq_of_opening;
+            stat.appended_bytes = counts.bytes;
+            stat.writes = counts.writes;
+            stat.syncs = counts.syncs;
+            stat.rotations = counts.rotations;
+            stat.recycled = writer.parts.spares.recycled();
+            stat.poisoned = writer.committer.is_poisoned();
+        }
+        stat.disk_bytes = (stat.segments + stat.spares) * stat.segment_bytes + MANIFEST_LEN as u64;
+        stat
+    }
+}
+
+impl<S: Storage> Drop for Log<S> {
+    fn drop(&mut self) {
+        match &self.writer {
+            Some(writer) => writer.stop(),
+            None => self.chain.close(),
+        }
+    }
+}
+
+fn timeout(timeout_us: u64) -> Option<Duration> {
+    (timeout_us != u64::MAX).then(|| Duration::from_micros(timeout_us))
+}

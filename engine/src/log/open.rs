@@ -1,0 +1,210 @@
+//! Opening a log and looking at one.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::writer::{Writer, start_thread};
+use super::{FoundState, Log, Report};
+use crate::bell::Bell;
+use crate::chain::{Chain, Segment};
+use crate::commit::{Committer, Start};
+use crate::config::{Config, OpenKind, Recovery};
+use crate::error::{Code, Error, Result};
+use crate::format::control::{Checkpoint, How, Link, Open};
+use crate::manifest::ManifestFile;
+use crate::names::FileName;
+use crate::parts::Parts;
+use crate::recovery::{self, Ending, Found, Survey};
+use crate::retention::Retention;
+use crate::segment::buffer::Placed;
+use crate::segment::head::load;
+use crate::spares::Spares;
+use crate::storage::{Access, LockKind, Storage};
+
+/// What open would find. Changes nothing, but holds the lock as a reader while it looks.
+pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Report> {
+    let began = Instant::now();
+    let config = config.checked()?;
+    lock(&storage, LockKind::Shared)?;
+    // As a prefix recovery sees it, so that damage is described and not just met.
+    let config = Config { recovery: Recovery::Prefix, ..config };
+    let mut report = match recovery::survey(&storage, &config, full)? {
+        Survey::Nothing(_) => return Err(no_log()),
+        Survey::Log(found) => found.report,
+    };
+    report.duration_us = elapsed_us(began);
+    Ok(report)
+}
+
+fn lock<S: Storage>(storage: &S, kind: LockKind) -> Result<()> {
+    storage
+        .lock(kind)
+        .map_err(|io| io.in_file(FileName::Lock, "cannot lock the log: another handle, in this process or another, may have it open"))
+}
+
+fn no_log() -> Error {
+    Error::new(Code::NotFound, "there is no log in this directory").in_directory()
+}
+
+fn elapsed_us(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+impl<S: Storage> Log<S> {
+    /// Opens the log in `storage`, or makes one. Returns only when everything that replay will show is durable.
+    pub fn open(storage: S, config: &Config) -> Result<Log<S>> {
+        let began = Instant::now();
+        let config = config.checked()?;
+        let read_only = config.open == OpenKind::ReadOnly;
+        lock(&storage, if read_only { LockKind::Shared } else { LockKind::Exclusive })?;
+        let storage = Arc::new(storage);
+        let mut log = match recovery::survey(&*storage, &config, false)? {
+            Survey::Log(_) if config.open == OpenKind::New => {
+                return Err(Error::new(Code::Exists, "there is a log in this directory already").in_directory());
+            }
+            Survey::Nothing(_) if matches!(config.open, OpenKind::Existing | OpenKind::ReadOnly) => return Err(no_log()),
+            Survey::Nothing(remains) => {
+                let manifest = recovery::create(&*storage, &config, &remains)?;
+                let Survey::Log(mut found) = recovery::survey(&*storage, &config, false)? else {
+                    return Err(Error::new(Code::Io, "the log that was just made cannot be read back").in_directory());
+                };
+                found.report.created = true;
+                Self::start(storage, &config, *found, manifest)?
+            }
+            Survey::Log(found) => {
+                found.check_store(&config)?;
+                if read_only {
+                    Self::read_only(storage, *found)
+                } else {
+                    let manifest = if found.report.rebuilt_manifest {
+                        ManifestFile::rebuild(&*storage, found.manifest)?
+                    } else {
+                        ManifestFile::open(&*storage, found.manifest)?
+                    };
+                    Self::start(storage, &config, *found, manifest)?
+                }
+            }
+        };
+        log.found.report.duration_us = elapsed_us(began);
+        Ok(log)
+    }
+
+    fn read_only(storage: Arc<S>, found: Found) -> Log<S> {
+        let mut segments = found.segments.clone();
+        let mut tail = found.tail();
+        if let Ending::Unclean(unclean) = found.ending {
+            // What nothing vouches for is still where it was written, and can be shown from there.
+            match (unclean.copy, segments.last_mut()) {
+                (Some(copy), Some(last)) if last.header.index == copy.segment.index => last.end = Some((copy.end, unclean.tail)),
+                (Some(copy), _) => segments.push(Segment {
+                    header: copy.segment,
+                    first_seq: copy.segment_first_seq,
+                    before: unclean.before,
+                    end: Some((copy.end, unclean.tail)),
+                }),
+                (None, _) => tail = found.vouched(),
+            }
+        }
+        let forgotten = (found.manifest.floor, found.manifest.forgotten_data);
+        let chain = Arc::new(Chain::new(segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq));
+        Self::assemble(storage, chain, None, &found)
+    }
+
+    fn assemble(storage: Arc<S>, chain: Arc<Chain>, writer: Option<Arc<Writer<S>>>, found: &Found) -> Log<S> {
+        Log {
+            storage,
+            chain,
+            writer,
+            found: FoundState {
+                report: found.report,
+                log_id: found.manifest.log_id,
+                epoch: found.manifest.epoch,
+                segment_bytes: found.manifest.segment_bytes,
+            },
+            checkpoint_n: Arc::new(AtomicU64::new(found.checkpoint.n)),
+            checkpoint_covered: AtomicU64::new(found.checkpoint.covered),
+        }
+    }
+
+    fn start(storage: Arc<S>, config: &Config, mut found: Found, manifest: ManifestFile<S::File>) -> Result<Log<S>> {
+        let pool_limit = config.recycle_segments as usize;
+        let leftovers = found.leftovers.iter().copied();
+        let spares = Spares::new(Arc::clone(&storage), found.family, pool_limit, leftovers, found.highest_index);
+        let start = match found.ending {
+            Ending::Unclean(unclean) => {
+                let recovered = recovery::recover(&*storage, &manifest, &spares, &mut found, unclean)?;
+                found.report.epoch = found.manifest.epoch;
+                Start {
+                    header: recovered.prepared.header,
+                    file: recovered.prepared.file,
+                    open: recovered.open,
+                    offset: recovered.bound.offset,
+                    last_frame: recovered.last_frame,
+                    tail: recovered.bound.tail,
+                    bound: recovered.bound,
+                    checkpoint: found.checkpoint,
+                    epoch: found.manifest.epoch,
+                }
+            }
+            Ending::Clean => Self::go_on(&*storage, &found)?,
+        };
+        Self::move_aside(&*storage, &spares, &mut found)?;
+        let tail = start.tail;
+        let chain =
+            Arc::new(Chain::new(found.segments.iter().copied(), found.manifest.floor, found.manifest.forgotten_data, tail.seq, tail.seq));
+        let parts = Parts {
+            storage: Arc::clone(&storage),
+            manifest: Arc::new(manifest),
+            spares: Arc::new(spares),
+            chain: Arc::clone(&chain),
+            bell: Arc::new(Bell::default()),
+        };
+        let committer = Committer::new(parts.clone(), config, found.manifest.segment_bytes, start)?;
+        let retention = Retention::new(parts.clone(), config.store_seq.unwrap_or(found.checkpoint.n));
+        let writer = Arc::new(Writer { parts, committer, retention, first_seq_of_opening: tail.seq + 1, thread: Mutex::new(None) });
+        if config.background {
+            let weak = Arc::downgrade(&writer);
+            writer.parts.bell.set_starter(Box::new(move || start_thread(&weak)));
+        }
+        Ok(Self::assemble(storage, chain, Some(writer), &found))
+    }
+
+    /// Appending goes on in the segment that was closed cleanly.
+    fn go_on(storage: &S, found: &Found) -> Result<Start<S::File>> {
+        let bound = found.manifest.bound;
+        let head = load(storage, &found.family, bound.segment, Access::Write)?;
+        let open = head.open.unwrap_or(Open {
+            first_seq: bound.tail.seq + 1,
+            how: How::First,
+            link: Link::default(),
+            before: bound.tail,
+            checkpoint: Checkpoint::default(),
+            epoch: found.manifest.epoch,
+        });
+        Ok(Start {
+            header: head.header,
+            file: head.file,
+            open,
+            offset: bound.offset,
+            last_frame: Placed::default(),
+            tail: bound.tail,
+            bound,
+            checkpoint: found.checkpoint,
+            epoch: found.manifest.epoch,
+        })
+    }
+
+    /// Renames damaged files. The manifest says which already, so that a crash between does not lose them.
+    fn move_aside(storage: &S, spares: &Spares<S>, found: &mut Found) -> Result<()> {
+        for name in &found.aside {
+            let damaged = FileName::Damaged(name.index());
+            storage.rename(*name, damaged).map_err(|io| io.in_file(*name, "cannot move a damaged segment aside"))?;
+        }
+        if !found.aside.is_empty() {
+            spares.sync_dir()?;
+        }
+        found.report.files_aside = found.aside.len() as u64;
+        Ok(())
+    }
+}

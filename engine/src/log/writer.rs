@@ -1,0 +1,111 @@
+//! What a log opened for writing has: the parts that append and forget, and the background thread.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use crate::commit::Committer;
+use crate::error::{Error, Result};
+use crate::manifest::InstallError;
+use crate::parts::Parts;
+use crate::retention::{Forget, Retention};
+use crate::seq::Seq;
+use crate::storage::Storage;
+
+/// What a log opened for writing has beside what every open log has.
+pub(super) struct Writer<S: Storage> {
+    pub(super) parts: Parts<S>,
+    pub(super) committer: Committer<S>,
+    pub(super) retention: Retention<S>,
+    pub(super) first_seq_of_opening: Seq,
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<S: Storage> Writer<S> {
+    /// Replaces the active segment if all its records are forgotten and it is worth it: half full, or no successor could be had for it.
+    pub(super) fn swap(&self, forget: &Forget) -> core::result::Result<Option<u32>, InstallError> {
+        if forget.up_to != self.committer.last_seq() {
+            return Ok(None);
+        }
+        let bound = self.committer.bound();
+        let (ready, pool) = self.parts.spares.counts();
+        let worth_it = bound.offset >= self.parts.manifest.current().segment_bytes / 2 || ready + pool < 2;
+        if !worth_it {
+            return Ok(None);
+        }
+        self.committer.swap_forgotten(forget.up_to, |manifest, segment| forget.apply(manifest, segment))
+    }
+
+    pub(super) fn install_failed(&self, failed: InstallError) -> Error {
+        if failed.is_final {
+            self.committer.poison();
+        }
+        failed.error
+    }
+
+    /// Ends the background thread, which holds the log while it runs.
+    pub(super) fn stop(&self) {
+        self.committer.shut_down();
+        if self.parts.bell.stop() {
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(thread) = thread {
+                // A panic of the thread left nothing half done that the next opening would not find.
+                let _panicked = thread.join();
+            }
+        }
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        self.stop();
+        let (bound, dirty) = self.committer.finish()?;
+        // What fails to be dropped now, the next opening drops.
+        let _next_time = self.retention.drop_segments();
+        if dirty {
+            self.parts
+                .manifest
+                .install(|manifest| {
+                    manifest.dirty = false;
+                    manifest.bound = bound;
+                })
+                .map_err(|failed| failed.error)?;
+        }
+        Ok(())
+    }
+
+    /// The background thread's work until it is told to end.
+    fn work(&self) {
+        loop {
+            let work = self.parts.bell.take();
+            if work.stop {
+                return;
+            }
+            if work.sync {
+                self.committer.sync_in_background();
+            }
+            if work.prepare {
+                // The error, if any, is met again by the append that needs the spare.
+                let _met_again = self.parts.spares.ensure(2);
+            }
+            if work.drop {
+                let _next_time = self.retention.drop_segments();
+            }
+        }
+    }
+}
+
+/// Starts the background thread; whether it runs.
+pub(super) fn start_thread<S: Storage>(writer: &Weak<Writer<S>>) -> bool {
+    let Some(writer) = writer.upgrade() else {
+        return false;
+    };
+    let mut started = None;
+    let for_thread = Arc::clone(&writer);
+    let mut for_thread = Some(for_thread);
+    writer.parts.storage.start_thread(&mut || {
+        if let Some(writer) = for_thread.take() {
+            started = std::thread::Builder::new().name("wal".into()).stack_size(256 << 10).spawn(move || writer.work()).ok();
+        }
+    });
+    let running = started.is_some();
+    *writer.thread.lock().unwrap_or_else(PoisonError::into_inner) = started;
+    running
+}

@@ -1,0 +1,128 @@
+//! What every part of a survey works with: the directory's names, the manifest, and segments looked at one by one.
+
+use super::Report;
+use super::ending::{Begin, scan_buffer, scan_segment};
+use crate::chain::Segment;
+use crate::error::{Code, Error, Result};
+use crate::format::constants::{DATA_START, MANIFEST_LEN};
+use crate::format::control::{How, Open};
+use crate::format::manifest_slot::Manifest;
+use crate::format::segment_header::SegmentHeader;
+use crate::names::FileName;
+use crate::segment::head::{Family, Head, load};
+use crate::seq::Tail;
+use crate::storage::{Access, Storage};
+
+/// A segment of the chain, without its file.
+#[derive(Clone, Copy)]
+pub(super) struct Fact {
+    pub(super) header: SegmentHeader,
+    pub(super) open: Option<Open>,
+}
+
+/// What a survey works with.
+pub(super) struct Surveyor<'a, S: Storage> {
+    pub(super) storage: &'a S,
+    pub(super) names: Vec<FileName>,
+    pub(super) manifest: Manifest,
+    pub(super) family: Family,
+    pub(super) dirty: bool,
+    pub(super) report: Report,
+}
+
+impl<'a, S: Storage> Surveyor<'a, S> {
+    pub(super) fn new(storage: &'a S, names: Vec<FileName>, manifest: Manifest, both_slots: bool) -> Surveyor<'a, S> {
+        let family = Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes };
+        let report = Report { clean: !manifest.dirty, bytes_read: MANIFEST_LEN as u64, log_id: manifest.log_id, ..Report::default() };
+        // A slot without a valid copy may have been the newer one; then the flag in the other is out of date.
+        let dirty = manifest.dirty || !both_slots;
+        Surveyor { storage, names, manifest, family, dirty, report }
+    }
+
+    /// The first seq of a segment and the tail in front of it.
+    pub(super) fn begin(&self, fact: Fact) -> Begin {
+        let tail = match fact.open {
+            Some(open) => open.tail_at_start(),
+            // Only the first segment of a log counts without an OPEN.
+            None => self.manifest.bound.tail,
+        };
+        Begin { header: fact.header, first_seq: fact.open.map_or(tail.seq + 1, |open| open.first_seq), tail }
+    }
+
+    /// The bound's offset if it lies in this segment.
+    pub(super) fn bound_in(&self, fact: &Fact) -> u64 {
+        let bound = self.manifest.bound;
+        if bound.segment == fact.header.index && bound.offset > fact.header.data_start { bound.offset } else { 0 }
+    }
+
+    /// The successor that an END names, and whose OPEN is not valid or it would count: its header was durable before the END was written, and
+    /// nothing in it may be vouched for.
+    pub(super) fn check_successor(&mut self, index: u32) -> Result<()> {
+        let head = self.load(index)?;
+        if head.open.is_some_and(|open| open.how == How::Rotated) {
+            return Err(Error::new(Code::Corrupt, "the segment does not follow the one that names it as its successor")
+                .in_file(FileName::Segment(index))
+                .at(DATA_START));
+        }
+        let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
+        let mut buffer = scan_buffer(self.family.segment_bytes)?;
+        let scanned = scan_segment(&head.file, &begin, &mut buffer, head.header.capacity, &mut self.report)?;
+        if head.open.is_none() {
+            scanned.check_end(&begin, scanned.vouched(0))?;
+        }
+        Ok(())
+    }
+
+    /// The chain as cursors see it.
+    pub(super) fn segments(&self, chain: &[Fact]) -> Result<Vec<Segment>> {
+        let mut segments = Vec::new();
+        segments.try_reserve(chain.len() + 1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+        for (place, fact) in chain.iter().enumerate() {
+            let begin = self.begin(*fact);
+            let before = fact.open.map_or(begin.tail, |open| open.before);
+            let end = chain.get(place + 1).and_then(|next| next.open).map(|next| (next.link.end, next.before));
+            segments.push(Segment { header: fact.header, first_seq: begin.first_seq, before, end });
+        }
+        Ok(segments)
+    }
+
+    pub(super) fn load(&mut self, index: u32) -> Result<Head<S::File>> {
+        let head = load(self.storage, &self.family, index, Access::Read)?;
+        self.report.bytes_read += head.bytes_read;
+        Ok(head)
+    }
+
+    pub(super) fn segment_indexes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.names.iter().filter_map(|name| match name {
+            FileName::Segment(index) => Some(*index),
+            _ => None,
+        })
+    }
+
+    /// Every spare, and every segment that neither counts nor is evidence.
+    pub(super) fn leftovers(&self, segments: &[Segment]) -> Vec<FileName> {
+        let counts = |index: u32| segments.iter().any(|segment| segment.header.index == index);
+        let is_leftover = |name: &FileName| match *name {
+            FileName::Spare(_) => true,
+            FileName::Segment(index) => !counts(index) && !self.is_evidence(index),
+            FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
+        };
+        self.names.iter().copied().filter(is_leftover).collect()
+    }
+
+    /// Segments that an earlier prefix recovery was to move aside and has not.
+    pub(super) fn evidence(&self, chain: &[Fact]) -> Vec<FileName> {
+        let counts = |index: u32| chain.iter().any(|fact| fact.header.index == index);
+        self.segment_indexes().filter(|&index| !counts(index) && self.is_evidence(index)).map(FileName::Segment).collect()
+    }
+
+    fn is_evidence(&self, index: u32) -> bool {
+        let (first, last) = self.manifest.aside;
+        first > 0 && (first..=last).contains(&index)
+    }
+
+    pub(super) fn highest_index(&self) -> u32 {
+        let highest = self.names.iter().map(|name| name.index()).max().unwrap_or(0);
+        highest.max(self.manifest.bound.segment).max(self.manifest.aside.1)
+    }
+}
