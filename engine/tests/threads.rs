@@ -80,11 +80,11 @@ fn life(config: &Config) {
                     while number < PER_APPENDER {
                         let value =
                             |number: u64| [number.to_le_bytes().as_slice(), &vec![thread as u8; (number % 97) as usize * 8]].concat();
-                        let seq = if number % 7 == 0 && number + 3 <= PER_APPENDER {
+                        let seq = if number.is_multiple_of(7) && number + 3 <= PER_APPENDER {
                             let values: Vec<Vec<u8>> = (number..number + 3).map(value).collect();
                             let entries: Vec<Entry<'_>> = values.iter().map(|value| Entry { op: 1, key: &key, value }).collect();
                             number += 3;
-                            let durability = if number % 2 == 0 { Durability::Mode } else { Durability::Async };
+                            let durability = if number.is_multiple_of(2) { Durability::Mode } else { Durability::Async };
                             log.append_batch(&entries[..], durability).unwrap()
                         } else {
                             number += 1;
@@ -92,7 +92,7 @@ fn life(config: &Config) {
                         };
                         assert!(seq > seen);
                         seen = seq;
-                        if number % 50 == 0 {
+                        if number.is_multiple_of(50) {
                             log.sync(seq).unwrap();
                             assert!(log.durable_seq() >= seq);
                         }
