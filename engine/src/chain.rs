@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
 use crate::format::segment_header::SegmentHeader;
@@ -62,9 +62,10 @@ pub struct Chain {
     durable: AtomicU64,
     readable: AtomicU64,
     closed: AtomicBool,
-    /// Notified, under `waiting`, when one of the three above changes.
+    /// Notified, under `wakes`, when one of the three above changes.
     changed: Condvar,
-    waiting: Mutex<()>,
+    /// How often that happened.
+    wakes: Mutex<u64>,
     waiters: AtomicU64,
 }
 
@@ -120,12 +121,13 @@ impl Chain {
         // The waiter counts itself before it looks at what it waits for; so either it sees the change or this sees the waiter.
         fence(Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) > 0 {
-            drop(held(&self.waiting));
+            *held(&self.wakes) += 1;
             self.changed.notify_all();
         }
     }
 
-    /// Waits until `ready` or the time is over; whether it was ready. `None` waits for ever.
+    /// Waits until `ready` or the time is over; whether it was ready. `None` waits for ever. `ready` is called without any lock of the chain, and
+    /// may take others.
     pub fn wait_until(&self, timeout: Option<Duration>, mut ready: impl FnMut() -> bool) -> bool {
         if ready() {
             return true;
@@ -133,25 +135,29 @@ impl Chain {
         if timeout == Some(Duration::ZERO) {
             return false;
         }
-        let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.waiters.fetch_add(1, Ordering::SeqCst);
-        let mut guard = held(&self.waiting);
+        fence(Ordering::SeqCst);
         let outcome = loop {
+            let seen = *held(&self.wakes);
             if ready() {
                 break true;
             }
-            guard = match deadline {
-                None => self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            let wakes = held(&self.wakes);
+            if *wakes != seen {
+                continue;
+            }
+            match deadline {
+                None => drop(self.changed.wait(wakes).unwrap_or_else(PoisonError::into_inner)),
                 Some(deadline) => {
-                    let left = deadline.saturating_duration_since(std::time::Instant::now());
+                    let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         break false;
                     }
-                    self.changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+                    drop(self.changed.wait_timeout(wakes, left).unwrap_or_else(PoisonError::into_inner));
                 }
-            };
+            }
         };
-        drop(guard);
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         outcome
     }

@@ -83,7 +83,19 @@ pub struct InstallError {
 /// The manifest of an open log. Each install rewrites the slot that does not hold the newest content.
 pub struct ManifestFile<F: File> {
     file: F,
-    current: Mutex<Manifest>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    manifest: Manifest,
+    /// Set when a sync failed: a later one that succeeds proves nothing.
+    failed: Option<Error>,
+}
+
+impl Current {
+    fn new(manifest: Manifest) -> Mutex<Current> {
+        Mutex::new(Current { manifest, failed: None })
+    }
 }
 
 impl<F: File> ManifestFile<F> {
@@ -91,7 +103,7 @@ impl<F: File> ManifestFile<F> {
     pub fn open<S: Storage<File = F>>(storage: &S, current: Manifest) -> Result<ManifestFile<F>> {
         let name = FileName::Manifest;
         let file = storage.open(name, Access::Write).map_err(|io| io.in_file(name, "cannot open the manifest for writing"))?;
-        Ok(ManifestFile { file, current: Mutex::new(current) })
+        Ok(ManifestFile { file, current: Current::new(current) })
     }
 
     /// Makes the file of a new log, both slots alike. Its name is durable after the directory is synced.
@@ -99,7 +111,7 @@ impl<F: File> ManifestFile<F> {
         let name = FileName::Manifest;
         let file = storage.create(name).map_err(|io| io.in_file(name, "cannot create the manifest"))?;
         file.fill_zeros(MANIFEST_LEN as u64).map_err(|io| io.in_file(name, "cannot allocate the manifest"))?;
-        let manifest = ManifestFile { file, current: Mutex::new(first) };
+        let manifest = ManifestFile { file, current: Current::new(first) };
         manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
         Ok(manifest)
     }
@@ -112,7 +124,7 @@ impl<F: File> ManifestFile<F> {
             opened => opened,
         };
         let file = file.map_err(|io| io.in_file(name, "cannot open the manifest for rebuilding it"))?;
-        let manifest = ManifestFile { file, current: Mutex::new(rebuilt) };
+        let manifest = ManifestFile { file, current: Current::new(rebuilt) };
         manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
         storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"))?;
         Ok(manifest)
@@ -120,13 +132,13 @@ impl<F: File> ManifestFile<F> {
 
     /// What was installed last.
     pub fn current(&self) -> Manifest {
-        *self.held()
+        self.held().manifest
     }
 
     /// Durable when this returns, or as before: with one sync.
     pub fn install(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
         let mut current = self.held();
-        let mut next = *current;
+        let mut next = current.manifest;
         edit(&mut next);
         self.write(&mut current, next)?;
         Ok(next)
@@ -135,15 +147,18 @@ impl<F: File> ManifestFile<F> {
     /// Like `install`, into both slots: needed where the older slot would not do any more, because what it names is about to go.
     pub fn install_twice(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
         let mut current = self.held();
-        let mut next = *current;
+        let mut next = current.manifest;
         edit(&mut next);
         self.write(&mut current, next)?;
         self.write(&mut current, next)?;
         Ok(next)
     }
 
-    fn write(&self, current: &mut Manifest, mut next: Manifest) -> core::result::Result<(), InstallError> {
-        next.generation = current.generation + 1;
+    fn write(&self, current: &mut Current, mut next: Manifest) -> core::result::Result<(), InstallError> {
+        if let Some(error) = current.failed {
+            return Err(InstallError { error, is_final: true });
+        }
+        next.generation = current.manifest.generation + 1;
         let copy = next.encode();
         if Manifest::decode(&copy) != Ok(next) {
             // What could not be read back must not replace what can.
@@ -159,12 +174,16 @@ impl<F: File> ManifestFile<F> {
         self.file
             .write_at(offset, &slot)
             .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;
-        self.file.sync().map_err(|io| InstallError { error: io.in_file(name, "cannot sync the manifest").at(offset), is_final: true })?;
-        *current = next;
+        if let Err(io) = self.file.sync() {
+            let error = io.in_file(name, "cannot sync the manifest").at(offset);
+            current.failed = Some(error);
+            return Err(InstallError { error, is_final: true });
+        }
+        current.manifest = next;
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, Manifest> {
+    fn held(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,7 @@ pub struct Prepared<F> {
     /// Its header.
     pub header: SegmentHeader,
     /// Its file.
-    pub file: F,
+    pub file: Arc<F>,
 }
 
 struct Inner<F> {
@@ -54,7 +54,7 @@ impl<S: Storage> Spares<S> {
         leftovers: impl IntoIterator<Item = FileName>,
         highest_index: u32,
     ) -> Spares<S> {
-        let inner = Inner { ready: VecDeque::new(), pool: leftovers.into_iter().collect(), next_index: highest_index + 1 };
+        let inner = Inner { ready: VecDeque::new(), pool: leftovers.into_iter().collect(), next_index: highest_index.saturating_add(1) };
         Spares {
             storage,
             family,
@@ -254,7 +254,7 @@ impl<S: Storage> Spares<S> {
         if recycled {
             self.recycled.fetch_add(1, Ordering::Relaxed);
         }
-        held(&self.inner).ready.push_back(Prepared { header, file });
+        held(&self.inner).ready.push_back(Prepared { header, file: Arc::new(file) });
         Ok(())
     }
 

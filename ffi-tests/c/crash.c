@@ -241,6 +241,7 @@ typedef struct {
   wal_t *wal;
   world_t *world;
   uint64_t writer;
+  const uint64_t *limit; /* How far writers may go. */
 } writer_t;
 
 static void *write_on(void *context)
@@ -248,6 +249,7 @@ static void *write_on(void *context)
   const writer_t *writer = context;
   for (uint64_t count = 1;; count++) {
     uint64_t number = writer->writer << 32 | count, seq = 0;
+    AWAIT(wal_last_seq(writer->wal) < __atomic_load_n(writer->limit, __ATOMIC_SEQ_CST));
     /* The process is killed; what ends it otherwise is an error. */
     wal_error_t error;
     wal_status_t status = put_number(writer->wal, number, 40 + count % 200, &seq, &error);
@@ -283,14 +285,15 @@ static void live_with_writers(void *context)
     else world->numbers[record.seq] = number_of(&record);
   }
   wal_replay_close(cursor);
-  uint64_t covered = world->store_n;
+  uint64_t covered = world->store_n, limit = wal_last_seq(wal) + 200;
   for (uint64_t at = 0; at < WRITERS; at++) {
-    writers[at] = (writer_t){wal, world, world->lives << 4 | (at + 1)};
+    writers[at] = (writer_t){wal, world, world->lives << 4 | (at + 1), &limit};
     start(write_on, &writers[at]);
   }
   step(world);
   for (int round = 0; round < 3; round++) {
     uint64_t n = 0;
+    __atomic_store_n(&limit, wal_last_seq(wal) + 200, __ATOMIC_SEQ_CST);
     AWAIT(contiguous(world, checkpoints, covered) >= covered + 20);
     covered = contiguous(world, checkpoints, covered);
     world->flushed = covered;

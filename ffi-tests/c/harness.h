@@ -185,7 +185,8 @@ enum {
   CALL_ANY = 31
 };
 
-/* The nth of these calls from now on (1 is the next) fails with `error_number`; with `for_good` every later one, too. */
+/* The nth of these calls from now on (1 is the next) fails with `error_number`; with `for_good` every later one, too. A write that fails
+ * with EIO the first time has written everything, as a disk may do. */
 void fault_fail(unsigned calls, unsigned nth, int error_number, bool for_good);
 
 /* The process dies at the nth of these calls, before it is done; of a write, `torn` bytes are done. */

@@ -155,7 +155,10 @@ impl<S: Storage> Committer<S> {
         state.timer_set = true;
         // Not under the lock: the first ring starts the thread.
         drop(state);
-        let rung = self.parts.bell.ring(|work| work.sync_by = Some(Instant::now() + interval));
+        let rung = self.parts.bell.ring(|work| {
+            let by = Instant::now() + interval;
+            work.sync_by = Some(work.sync_by.map_or(by, |earlier| earlier.min(by)));
+        });
         let mut state = self.lock();
         if !rung {
             // If no thread can be had the record limit still holds, and the next append tries again.
@@ -189,7 +192,10 @@ impl<S: Storage> Committer<S> {
 
     /// The manifest holds this checkpoint now.
     pub fn note_checkpoint(&self, checkpoint: Checkpoint) {
-        self.lock().checkpoint = checkpoint;
+        let mut state = self.lock();
+        if checkpoint.n > state.checkpoint.n {
+            state.checkpoint = checkpoint;
+        }
     }
 }
 

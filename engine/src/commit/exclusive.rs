@@ -35,10 +35,19 @@ impl<S: Storage> Committer<S> {
                 self.place_open(&mut state);
             } else if state.filling.end() + len + room > state.active.header.capacity {
                 state = self.rotate(state)?;
-            } else if state.filling.has_room(len) || state.filling.bytes().is_empty() {
+            } else if state.filling.has_room(len) {
                 return Ok(state);
             } else if state.writing {
                 state = self.wait(state);
+            } else if state.filling.bytes().is_empty() {
+                // A frame larger than a buffer goes straight to the file. Nothing may be under way then that could still be taken back.
+                if !state.syncing {
+                    return Ok(state);
+                }
+                state.exclusive_wanted += 1;
+                state = self.wait(state);
+                state.exclusive_wanted -= 1;
+                self.changed.notify_all();
             } else {
                 state.writing = true;
                 let (next, outcome) = self.write_out(state);
@@ -54,7 +63,8 @@ impl<S: Storage> Committer<S> {
     fn acquire<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, bool) {
         let segment = state.active.header.index;
         state.exclusive_wanted += 1;
-        while state.exclusive || state.writing || state.syncing || state.taken_back.is_some() {
+        // A poisoned handle may have roles that nobody gives back, after a panic.
+        while state.failure.is_none() && (state.exclusive || state.writing || state.syncing || state.taken_back.is_some()) {
             state = self.wait(state);
         }
         state.exclusive_wanted -= 1;
@@ -185,8 +195,8 @@ impl<S: Storage> Committer<S> {
         Open { first_seq: state.tail.seq + 1, how, link, before: state.tail, checkpoint: state.checkpoint, epoch: state.epoch }
     }
 
-    fn enter(&self, state: &mut Guard<'_, S>, header: SegmentHeader, file: S::File, open: Open, last_frame: Placed, offset: u64) {
-        state.active = Active { header, file: Arc::new(file), open };
+    fn enter(&self, state: &mut Guard<'_, S>, header: SegmentHeader, file: Arc<S::File>, open: Open, last_frame: Placed, offset: u64) {
+        state.active = Active { header, file, open };
         state.filling.restart(offset);
         state.last_frame = last_frame;
         let mark = Mark { offset, tail: state.tail, last_frame };
@@ -197,15 +207,8 @@ impl<S: Storage> Committer<S> {
     /// Writes a frame that is larger than a buffer straight to the file. The buffer is empty.
     pub(super) fn write_large<'a>(&'a self, state: Guard<'a, S>, header: &FrameHeader, payload: &impl Payload) -> Result<Guard<'a, S>> {
         let mut state = state;
-        // The caller holds the lock and has seen that nobody is exclusive; a write or a sync of earlier frames may be under way.
+        // `make_room` has seen, under the lock that is still held, that nobody writes, syncs or is exclusive.
         state.exclusive = true;
-        while state.writing || state.syncing {
-            state = self.wait(state);
-        }
-        if let Err(error) = state.check_usable() {
-            self.release(&mut state);
-            return Err(error);
-        }
         let base = state.filling.base();
         let end = base + header.len();
         let segment = state.active.header;
@@ -220,7 +223,8 @@ impl<S: Storage> Committer<S> {
             Ok(()) => {
                 state.last_frame = Placed { offset: base, crc };
                 state.filling.restart(end);
-                Ok(())
+                // A failure elsewhere may have poisoned the handle meanwhile.
+                state.check_usable()
             }
             Err(io) => {
                 let (after, outcome) = self.take_back(state, io, end);
@@ -255,7 +259,12 @@ impl<S: Storage> Committer<S> {
         if state.tail.seq != up_to || state.filling.end() == state.active.header.data_start {
             return Ok(None);
         }
-        let (mut state, go) = self.acquire(state);
+        drop(state);
+        // Before anything waits for this: it may have to fill a whole segment.
+        if self.parts.spares.ensure(1).is_err() || self.parts.chain.reserve().is_err() {
+            return Ok(None);
+        }
+        let (mut state, go) = self.acquire(self.lock());
         if !go {
             return Ok(None);
         }
@@ -263,11 +272,7 @@ impl<S: Storage> Committer<S> {
             self.release(&mut state);
             return Ok(None);
         }
-        drop(state);
-        let next = self.parts.spares.ensure(1).and_then(|()| self.parts.chain.reserve());
-        let next = next.ok().and_then(|()| self.parts.spares.take());
-        let mut state = self.lock();
-        let Some(next) = next else {
+        let Some(next) = self.parts.spares.take() else {
             self.release(&mut state);
             return Ok(None);
         };
@@ -282,9 +287,9 @@ impl<S: Storage> Committer<S> {
         let name = FileName::Segment(next.header.index);
         let opened = write_open(&next, &open);
         let outcome = match opened {
-            // A leftover that nothing names; its blocks are used again under another index.
+            // A leftover that nothing names. After a failed sync nothing about its blocks is certain, so they are not used again.
             Err(io) => {
-                self.parts.spares.give_back(name);
+                let _next_opening_finds_it = self.parts.storage.remove(name);
                 Err(InstallError { error: io.in_file(name, "cannot begin a new segment"), is_final: false })
             }
             Ok((placed, end)) => {

@@ -72,14 +72,19 @@ impl<S: Storage> Committer<S> {
     ) -> (Guard<'a, S>, Result<()>) {
         state.waiting_calls += 1;
         let outcome = loop {
-            if reached(&state) >= seq {
-                break Ok(());
+            if let Some(failure) = state.failure.filter(|failure| seq > failure.durable) {
+                break Err(poisoned(failure));
             }
             if let Some(taken_back) = state.taken_back.filter(|taken_back| seq > taken_back.good) {
-                break Err(taken_back.error);
+                if taken_back.clean {
+                    break Err(taken_back.error);
+                }
+                // Whether it can be taken back is not known yet.
+                state = self.wait(state);
+                continue;
             }
-            if let Some(failure) = state.failure {
-                break Err(poisoned(failure));
+            if reached(&state) >= seq {
+                break Ok(());
             }
             if led(&state) || state.exclusive {
                 state = self.wait(state);
@@ -95,7 +100,7 @@ impl<S: Storage> Committer<S> {
     /// Writes, then syncs what was written before the sync began. On a failure the state says so.
     fn lead_sync<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
         state.syncing = true;
-        while state.writing {
+        while state.writing && state.failure.is_none() {
             state = self.wait(state);
         }
         if state.failure.is_none() {
@@ -122,13 +127,15 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Syncs what is written. The caller holds the syncing role, or is exclusive.
-    pub(super) fn sync_written<'a>(&'a self, state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
+    pub(super) fn sync_written<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
         // Captured before the sync begins: what is written while it runs may or may not be part of it.
         let mark = state.written;
         let file = Arc::clone(&state.active.file);
+        state.sync_runs = true;
         drop(state);
         let synced = file.sync();
         let mut state = self.lock();
+        state.sync_runs = false;
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         match synced {
             Ok(()) if state.failure.is_none() => {
@@ -205,24 +212,32 @@ impl<S: Storage> Committer<S> {
         }
         let error = if state.tail.seq > good { error.seqs(good + 1, state.tail.seq) } else { error };
         // Appends wait from here on; calls that wait for records above `good` return the error.
-        state.taken_back = Some(TakenBack { error, good });
+        state.taken_back = Some(TakenBack { error, good, clean: false });
         // Counted as one of them, so that it does not end before the range is clean.
         state.waiting_calls += 1;
+        // Never two syncs of one file at once: the kernel tells of a lost page only one of them.
+        while state.sync_runs {
+            state = self.wait(state);
+        }
         let file = Arc::clone(&state.active.file);
         drop(state);
         let zeroed = zero(&*file, from, end).and_then(|()| file.sync());
         let mut state = self.lock();
         state.waiting_calls -= 1;
-        if zeroed.is_err() {
+        if zeroed.is_err() || state.failure.is_some() {
+            // The records may be there after all, so nobody may hear that they are not.
             self.fail(&mut state);
-        } else {
-            let written = state.written;
-            state.tail = written.tail;
-            state.last_frame = written.last_frame;
-            state.filling.restart(written.offset);
-            state.checkpoints.cut(written.tail);
-            self.last_seq.store(written.tail.seq, Ordering::Release);
+            state.taken_back = None;
+            let failure = state.check_usable();
+            return (state, failure.and(Err(error)));
         }
+        state.taken_back = Some(TakenBack { error, good, clean: true });
+        let written = state.written;
+        state.tail = written.tail;
+        state.last_frame = written.last_frame;
+        state.filling.restart(written.offset);
+        state.checkpoints.cut(written.tail);
+        self.last_seq.store(written.tail.seq, Ordering::Release);
         self.end_take_back(&mut state);
         self.changed.notify_all();
         (state, Err(error))

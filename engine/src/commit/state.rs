@@ -32,7 +32,7 @@ pub struct Start<F> {
     /// The active segment's header.
     pub header: SegmentHeader,
     /// Its file.
-    pub file: F,
+    pub file: Arc<F>,
     /// Its OPEN, written or still to be.
     pub open: Open,
     /// Where the next frame goes.
@@ -49,11 +49,12 @@ pub struct Start<F> {
     pub epoch: u64,
 }
 
-/// A failed write, taken back: calls whose record lies above `good` return `error`.
+/// A failed write that is being taken back: calls whose record lies above `good` return `error`, once the range is zeroed and synced.
 #[derive(Clone, Copy)]
 pub(super) struct TakenBack {
     pub(super) error: Error,
     pub(super) good: Seq,
+    pub(super) clean: bool,
 }
 
 /// Where the log stood when it was poisoned.
@@ -82,6 +83,8 @@ pub(super) struct State<F> {
     pub(super) dirty: bool,
     pub(super) writing: bool,
     pub(super) syncing: bool,
+    /// A sync of the active segment is under way, by whoever holds the syncing role or is exclusive.
+    pub(super) sync_runs: bool,
     pub(super) exclusive: bool,
     /// Threads that wait to be exclusive: appends let them go first.
     pub(super) exclusive_wanted: u32,
@@ -101,7 +104,7 @@ impl<F> State<F> {
         filling.restart(start.offset);
         let mark = Mark { offset: start.offset, tail: start.tail, last_frame: start.last_frame };
         Ok(State {
-            active: Active { header: start.header, file: Arc::new(start.file), open: start.open },
+            active: Active { header: start.header, file: start.file, open: start.open },
             filling,
             idle,
             tail: start.tail,
@@ -116,6 +119,7 @@ impl<F> State<F> {
             dirty: false,
             writing: false,
             syncing: false,
+            sync_runs: false,
             exclusive: false,
             exclusive_wanted: 0,
             waiting_calls: 0,

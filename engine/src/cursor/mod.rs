@@ -66,6 +66,12 @@ struct OpenBatch {
     bytes: usize,
 }
 
+impl OpenBatch {
+    fn last(&self) -> Seq {
+        self.first_seq + u64::from(self.count) - 1
+    }
+}
+
 /// See the module's head. Reads from the files, with one buffer; a frame larger than it makes it grow.
 pub struct Cursor<S: Storage> {
     /// Weak, so that a cursor that outlives the log does not hold its lock.
@@ -140,7 +146,7 @@ impl<S: Storage> Cursor<S> {
 
     /// Whether there is more to show than was shown.
     pub fn has_more(&self) -> bool {
-        self.batch.is_some() || self.limit() >= self.expected
+        self.batch.is_some_and(|batch| batch.last() <= self.limit()) || self.limit() >= self.expected.max(self.after + 1)
     }
 
     /// Whether the log was closed.
@@ -194,6 +200,10 @@ impl<S: Storage> Cursor<S> {
 
     fn find(&mut self) -> Result<Option<Found>> {
         loop {
+            if self.batch.is_some_and(|batch| batch.last() > self.limit()) {
+                // The handle failed while the batch was being shown, and it is not durable.
+                return Ok(None);
+            }
             if let Some(found) = self.next_of_batch() {
                 if found.seq > self.after {
                     return Ok(Some(found));
@@ -359,14 +369,7 @@ impl<S: Storage> Cursor<S> {
         let key = batch.bytes;
         let value = key + entry.key_len as usize;
         let end = value + entry.value_len as usize;
-        let found = Found {
-            seq: batch.first_seq + u64::from(batch.next),
-            batch_last_seq: batch.first_seq + u64::from(batch.count) - 1,
-            op: entry.op,
-            key,
-            value,
-            end,
-        };
+        let found = Found { seq: batch.first_seq + u64::from(batch.next), batch_last_seq: batch.last(), op: entry.op, key, value, end };
         batch.bytes = end;
         batch.next += 1;
         if batch.next == batch.count {

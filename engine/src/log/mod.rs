@@ -4,9 +4,7 @@ mod open;
 mod replay;
 mod writer;
 
-use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::chain::Chain;
@@ -87,8 +85,8 @@ pub struct Log<S: Storage> {
     chain: Arc<Chain>,
     writer: Option<Arc<Writer<S>>>,
     found: FoundState,
-    checkpoint_n: Arc<AtomicU64>,
-    checkpoint_covered: AtomicU64,
+    /// The highest checkpoint, never held over I/O.
+    checkpoint: Mutex<Checkpoint>,
 }
 
 /// What stays as the opening found it.
@@ -165,8 +163,11 @@ impl<S: Storage> Log<S> {
         let highest =
             writer.retention.install_checkpoint(checkpoint, writer.committer.bound()).map_err(|failed| writer.install_failed(failed))?;
         writer.committer.note_checkpoint(highest);
-        self.checkpoint_covered.store(highest.covered, Ordering::Release);
-        self.checkpoint_n.store(highest.n, Ordering::Release);
+        let mut known = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another call may have come back with a higher one.
+        if highest.n > known.n {
+            *known = highest;
+        }
         Ok(checkpoint.n)
     }
 
@@ -203,6 +204,7 @@ impl<S: Storage> Log<S> {
             writer.committer.sync(seq::LAST)?;
         }
         let (floor, forgotten_data) = self.chain.forgotten();
+        let from_oldest = after == seq::OLDEST;
         let after = match after {
             seq::OLDEST => floor,
             after => {
@@ -214,7 +216,7 @@ impl<S: Storage> Log<S> {
         let cursor = Cursor::new(&self.storage, Arc::clone(&self.chain), after, options, self.found.segment_bytes)?;
         // A truncation may have come between; then the segments it needs may be gone.
         let (_, forgotten_now) = self.chain.forgotten();
-        if forgotten_now > forgotten_data && after < forgotten_now && after != floor {
+        if forgotten_now > forgotten_data && after < forgotten_now && !from_oldest {
             gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
         }
         Ok(Replay { cursor, writer: self.writer.as_ref().map_or_else(Weak::new, Arc::downgrade) })
@@ -259,7 +261,11 @@ impl<S: Storage> Log<S> {
 
     /// What the highest checkpoint allows to truncate to.
     pub fn checkpoint_seq(&self) -> Seq {
-        self.checkpoint_n.load(Ordering::Acquire)
+        self.checkpoint_so_far().n
+    }
+
+    fn checkpoint_so_far(&self) -> Checkpoint {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The oldest record kept, one above the last if there is none.
@@ -284,7 +290,7 @@ impl<S: Storage> Log<S> {
             last_seq: self.last_seq(),
             durable_seq: self.durable_seq(),
             checkpoint_seq: self.checkpoint_seq(),
-            checkpoint_covered: self.checkpoint_covered.load(Ordering::Acquire),
+            checkpoint_covered: self.checkpoint_so_far().covered,
             oldest_seq: self.oldest_seq(),
             floor_seq: self.chain.forgotten().0,
             epoch: self.found.epoch,

@@ -1,6 +1,5 @@
 //! Opening a log and looking at one.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -122,8 +121,7 @@ impl<S: Storage> Log<S> {
                 epoch: found.manifest.epoch,
                 segment_bytes: found.manifest.segment_bytes,
             },
-            checkpoint_n: Arc::new(AtomicU64::new(found.checkpoint.n)),
-            checkpoint_covered: AtomicU64::new(found.checkpoint.covered),
+            checkpoint: Mutex::new(found.checkpoint),
         }
     }
 
@@ -184,7 +182,7 @@ impl<S: Storage> Log<S> {
         });
         Ok(Start {
             header: head.header,
-            file: head.file,
+            file: Arc::new(head.file),
             open,
             offset: bound.offset,
             last_frame: Placed::default(),

@@ -54,7 +54,7 @@ pub fn recover<S: Storage>(
     };
     let cannot_write = |io: IoError| io.in_file(name, "cannot write the recovered segment");
     let mut out = Output {
-        file: &prepared.file,
+        file: &*prepared.file,
         buffer: CommitBuffer::with_capacity((BUFFER_BYTES as u64).min(found.family.segment_bytes) as usize)?,
         cannot_write: &cannot_write,
     };
