@@ -37,7 +37,7 @@ help:
 	@echo "make            the shared library, the static one, and a check that the header names what they export"
 	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
-	@echo "make bench      measures this log, and others where their libraries are installed"
+	@echo "make bench      measures this log beside bare loops over the same files"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
 	@echo "make uninstall  removes what install put there"
 	@echo "make clean      removes everything that was built"

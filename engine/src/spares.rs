@@ -170,7 +170,12 @@ impl<S: Storage> Spares<S> {
     fn prepare_recycled(&self, name: FileName) -> Result<bool> {
         let spare = FileName::Spare(name.index());
         if name != spare {
-            match self.storage.rename(name, spare) {
+            let renamed = match self.storage.rename(name, spare) {
+                // A spare of the same index, which only somebody else can have put there, is worth nothing.
+                Err(io) if io.kind == IoKind::Exists => self.storage.remove(spare).and_then(|()| self.storage.rename(name, spare)),
+                renamed => renamed,
+            };
+            match renamed {
                 Ok(()) => {}
                 Err(io) if io.kind == IoKind::NotFound => return Ok(false),
                 Err(io) => {

@@ -488,6 +488,14 @@ place_t find_text(const char *dir, const char *text)
   return find_bytes(dir, text, strlen(text));
 }
 
+place_t find_number(const char *dir, uint64_t number)
+{
+  unsigned char value[16];
+  memcpy(value, &number, sizeof number);
+  for (size_t at = sizeof number; at < sizeof value; at++) value[at] = byte_at(number, at);
+  return find_bytes(dir, value, sizeof value);
+}
+
 uint32_t crc32_of(uint32_t crc, const void *bytes, size_t len)
 {
   /* A table is made once: fingerprints read megabytes. */

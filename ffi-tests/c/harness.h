@@ -169,6 +169,9 @@ typedef struct {
 place_t find_bytes(const char *dir, const void *bytes, size_t len);
 place_t find_text(const char *dir, const char *text);
 
+/* Where the value of a record begins that put_number wrote with at least 16 bytes. */
+place_t find_number(const char *dir, uint64_t number);
+
 /* CRC-32 as docs/FORMAT.md has it: continues from `crc`. */
 uint32_t crc32_of(uint32_t crc, const void *bytes, size_t len);
 

@@ -104,6 +104,15 @@ pub fn have(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// What the header says about the name of the shared library.
+fn abi_version() -> String {
+    let path = workspace_dir().join("include/wal.h");
+    let header = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let defined = header.lines().find_map(|line| line.strip_prefix("#define WAL_ABI_VERSION"));
+    let number = defined.and_then(|rest| rest.split_whitespace().next());
+    number.unwrap_or_else(|| panic!("{} does not define WAL_ABI_VERSION", path.display())).into()
+}
+
 fn compiler() -> OsString {
     std::env::var_os("CC").unwrap_or_else(|| "cc".into())
 }
@@ -139,7 +148,15 @@ impl Workshop {
             return dir.join(SANITIZED_TARGET).join("release");
         }
         must(cargo.arg("--target-dir").arg(&dir));
-        dir.join("release")
+        let built = dir.join("release");
+        if library == Shared {
+            // The name that programs ask for at run time, as an installation makes it.
+            let name = built.join(format!("libwal.so.{}", abi_version()));
+            if !name.exists() {
+                std::os::unix::fs::symlink("libwal.so", &name).unwrap_or_else(|error| panic!("{}: {error}", name.display()));
+            }
+        }
+        built
     }
 
     /// Compiles and links, unless that was done before with the same sources, flags and library.
@@ -213,14 +230,19 @@ pub fn build(program: Program<'_>, library: Library, tmp: &str) -> PathBuf {
     path
 }
 
-/// A directory for one test, empty at first.
-pub fn scratch(tmp: &str, name: &str) -> PathBuf {
-    let dir = Path::new(tmp).join(name);
+/// Where the files of tests go whose subject is not the disk: into memory, if the system has such a place.
+pub fn memory(tmp: &str) -> String {
+    const MEMORY: &str = "/dev/shm";
+    if Path::new(MEMORY).is_dir() { format!("{MEMORY}/wal-ffi-tests-{}", std::process::id()) } else { tmp.into() }
+}
+
+/// A directory for one test, made empty.
+pub fn scratch(dir: &Path) -> PathBuf {
     if dir.exists() {
-        fs::remove_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        fs::remove_dir_all(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     }
-    fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    dir
+    fs::create_dir_all(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    dir.into()
 }
 
 /// The names of all C tests: `group.test`.
@@ -249,12 +271,19 @@ pub fn run(wrapper: &[&OsStr], environment: &[(&str, &str)], runner: &Path, test
     }
     // What cannot be removed is no failure of the test.
     let _still_there = fs::remove_dir_all(dir);
+    if dir.starts_with("/dev/shm")
+        && let Some(parent) = dir.parent()
+    {
+        let _not_empty = fs::remove_dir(parent);
+    }
 }
 
 /// Runs one C test against a library.
 pub fn run_against(library: Library, tmp: &str, test: &str) {
     let runner = build(RUNNER, library, tmp);
-    run(&[], &[], &runner, test, &scratch(tmp, &format!("{library:?}.{test}").to_lowercase()));
+    let place = if library == Static { tmp.into() } else { memory(tmp) };
+    let dir = Path::new(&place).join(format!("{library:?}.{test}").to_lowercase());
+    run(&[], &[], &runner, test, &scratch(&dir));
 }
 
 /// Runs one C test against the static archive.

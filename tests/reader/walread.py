@@ -105,7 +105,8 @@ class Segment:
             return None
         o = Open(*struct.unpack_from("<QIIQQQQQQQB", payload))
         dense = o.first_seq == o.seq + 1
-        legal = o.how in (1, 2, 3) and o.first_seq > o.seq >= o.data and (dense or o.how == RECOVERED) and (o.link_index or o.how != ROTATED)
+        in_range = max(o.first_seq, o.n) < 1 << 62 and o.epoch < (1 << 64) - 1
+        legal = in_range and o.how in (1, 2, 3) and o.first_seq > o.seq >= o.data and (dense or o.how == RECOVERED) and (o.link_index or o.how != ROTATED)
         return o if legal else None
 
 
@@ -211,7 +212,9 @@ class Log:
                 m = Manifest(*struct.unpack_from("<8sHHIQ16sQQQQQQQQQIIIII", copy))
                 if m.reader > 1:
                     raise Refused(3, "the log needs a newer reader", "MANIFEST")
-                if 4096 <= m.segment_bytes <= 1 << 30 and m.bound_offset <= m.segment_bytes and m.oldest <= m.bound_segment:
+                shape = 4096 <= m.segment_bytes <= 1 << 30 and 64 <= m.bound_offset <= m.segment_bytes and m.bound_offset % 8 == 0
+                order = 1 <= m.oldest <= m.bound_segment and m.bound_data <= m.bound_seq and m.forgotten <= m.floor
+                if shape and order and max(m.bound_seq, m.floor, m.n) < 1 << 62 and max(m.epoch, m.generation) < (1 << 64) - 1:
                     copies.append((page // 2, m))
         return copies
 

@@ -80,7 +80,8 @@ pub struct Cursor<S: Storage> {
     reader: ReaderId,
     options: ReplayOptions,
     segment: Segment,
-    file: S::File,
+    /// Opened when the first frame of the segment is read.
+    file: Option<S::File>,
     /// The seq that comes next.
     expected: Seq,
     /// Records up to here are not wanted.
@@ -112,13 +113,11 @@ impl<S: Storage> Cursor<S> {
         buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a cursor"))?;
         buffer.resize(len, 0);
         let (reader, segment) = chain.enter(after)?;
-        let file = match open_segment(&**storage, &segment) {
-            Ok(file) => file,
-            Err(error) => {
-                chain.leave(&reader);
-                return Err(error);
-            }
-        };
+        // What was lost directly in front of where it begins is met at the first step.
+        let damage = segment
+            .hole()
+            .filter(|&(_, last)| last > after && !options.skip_lost)
+            .map(|(first, last)| gap::lost(first.max(after + 1), last));
         Ok(Cursor {
             storage: Arc::downgrade(storage),
             chain,
@@ -127,7 +126,7 @@ impl<S: Storage> Cursor<S> {
             position: segment.header.data_start,
             expected: segment.first_seq,
             segment,
-            file,
+            file: None,
             after,
             buffer,
             buffer_start: 0,
@@ -135,7 +134,7 @@ impl<S: Storage> Cursor<S> {
             buffer_limit: 0,
             batch: None,
             fragments: None,
-            damage: None,
+            damage,
         })
     }
 
@@ -146,7 +145,9 @@ impl<S: Storage> Cursor<S> {
 
     /// Whether there is more to show than was shown.
     pub fn has_more(&self) -> bool {
-        self.batch.is_some_and(|batch| batch.last() <= self.limit()) || self.limit() >= self.expected.max(self.after + 1)
+        self.damage.is_some()
+            || self.batch.is_some_and(|batch| batch.last() <= self.limit())
+            || self.limit() >= self.expected.max(self.after + 1)
     }
 
     /// Whether the log was closed.
@@ -277,12 +278,11 @@ impl<S: Storage> Cursor<S> {
         let Some(next) = self.chain.advance(&self.reader, self.segment.header.index) else {
             return Ok(false);
         };
-        let storage = self.storage.upgrade().ok_or_else(closed)?;
-        self.file = open_segment(&*storage, &next)?;
         if next.before.seq + 1 != self.expected {
             return Err(self.corrupt("the segment does not end with the seq that its successor names"));
         }
         self.segment = next;
+        self.file = None;
         self.position = next.header.data_start;
         self.buffer_len = 0;
         if let Some((first, last)) = next.hole() {
@@ -335,9 +335,14 @@ impl<S: Storage> Cursor<S> {
             // Before the read: what it shows may be older than a limit taken afterwards.
             self.buffer_limit = self.limit();
             let name = FileName::Segment(self.segment.header.index);
+            let file = match self.file.take() {
+                Some(file) => file,
+                None => open_segment(&*self.storage.upgrade().ok_or_else(closed)?, &self.segment)?,
+            };
             self.buffer_len = 0;
             self.buffer_len = self
                 .file
+                .insert(file)
                 .read_at(self.position, &mut self.buffer)
                 .map_err(|io| io.in_file(name, "cannot read the segment").at(self.position))?;
             self.buffer_start = self.position;

@@ -2,7 +2,7 @@
 
 use super::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OPEN_FIRST, OPEN_PAYLOAD_LEN, OPEN_RECOVERED, OPEN_ROTATED};
 use super::field::{put, u32_at, u64_at};
-use crate::seq::{Seq, Tail};
+use crate::seq::{self, Seq, Tail};
 
 /// How a segment came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,8 @@ impl Open {
             checkpoint: Checkpoint { n: u64_at(payload, 48), covered: u64_at(payload, 56) },
             epoch: u64_at(payload, 64),
         };
-        let order_is_right = open.first_seq > open.before.seq && open.before.seq >= open.before.data_seq;
+        let in_range = open.first_seq.max(open.checkpoint.n) <= seq::MAX && open.epoch < u64::MAX;
+        let order_is_right = in_range && open.first_seq > open.before.seq && open.before.seq >= open.before.data_seq;
         let dense = open.how == How::Recovered || open.first_seq == open.before.seq + 1;
         (order_is_right && dense && (how == How::Rotated) <= (open.link.index != 0)).then_some(open)
     }

@@ -1,12 +1,12 @@
 //! One copy of the manifest's content.
 
 use super::checksum;
-use super::constants::{FORMAT_VERSION, MANIFEST_COPY_LEN, MANIFEST_DIRTY, MANIFEST_MAGIC, READER_VERSION};
+use super::constants::{DATA_START, FORMAT_VERSION, FRAME_ALIGN, MANIFEST_COPY_LEN, MANIFEST_DIRTY, MANIFEST_MAGIC, READER_VERSION};
 use super::control::Checkpoint;
 use super::field::{put, u16_at, u32_at, u64_at};
 use super::segment_header::BadHeader;
 use crate::config::{LogId, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-use crate::seq::{Seq, Tail};
+use crate::seq::{self, Seq, Tail};
 
 /// A point up to which everything is known to be durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +108,13 @@ impl Manifest {
         };
         let legal = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&manifest.segment_bytes)
             && manifest.bound.offset <= manifest.segment_bytes
-            && manifest.oldest_segment <= manifest.bound.segment;
+            && manifest.bound.offset >= DATA_START
+            && manifest.bound.offset.is_multiple_of(FRAME_ALIGN as u64)
+            && (1..=manifest.bound.segment).contains(&manifest.oldest_segment)
+            && manifest.bound.tail.data_seq <= manifest.bound.tail.seq
+            && manifest.forgotten_data <= manifest.floor
+            && manifest.bound.tail.seq.max(manifest.floor).max(manifest.checkpoint.n) <= seq::MAX
+            && manifest.epoch.max(manifest.generation) < u64::MAX;
         if legal { Ok(manifest) } else { Err(BadHeader::Damaged) }
     }
 }

@@ -11,6 +11,7 @@ use crate::commit::{Committer, Start};
 use crate::config::{Config, OpenKind, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
+use crate::format::segment_header::SegmentHeader;
 use crate::manifest::ManifestFile;
 use crate::names::FileName;
 use crate::parts::Parts;
@@ -19,16 +20,20 @@ use crate::retention::Retention;
 use crate::segment::buffer::Placed;
 use crate::segment::head::load;
 use crate::spares::Spares;
-use crate::storage::{Access, LockKind, Storage};
+use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
 
 /// What open would find. Changes nothing, but holds the lock as a reader while it looks.
 pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Report> {
     let began = Instant::now();
     let config = config.checked()?;
     lock(&storage, LockKind::Shared)?;
-    // As a prefix recovery sees it, so that damage is described and not just met.
-    let config = Config { recovery: Recovery::Prefix, ..config };
-    let mut report = match recovery::survey(&storage, &config, full)? {
+    let strict = Config { recovery: Recovery::Strict, ..config };
+    let survey = match recovery::survey(&storage, &strict, full) {
+        // As a prefix recovery sees it, so that damage is described and not just met.
+        Err(damage) if damage.code == Code::Corrupt => recovery::survey(&storage, &Config { recovery: Recovery::Prefix, ..config }, true)?,
+        survey => survey?,
+    };
+    let mut report = match survey {
         Survey::Nothing(_) => return Err(no_log()),
         Survey::Log(found) => found.report,
     };
@@ -104,10 +109,27 @@ impl<S: Storage> Log<S> {
                 }),
                 (None, _) => tail = found.vouched(),
             }
+            if unclean.first_seq > unclean.before.seq + 1 {
+                // The hole at the end, as a segment without a frame, so that a cursor meets it.
+                let mut header = segments.last().map_or(Self::nowhere(&found), |last| last.header);
+                header.index += 1;
+                let end = Some((header.data_start, unclean.tail));
+                segments.push(Segment { header, first_seq: unclean.first_seq, before: unclean.before, end });
+            }
+        }
+        if segments.is_empty() {
+            // Killed before anything in its first segment was durable: nothing to show, but a place to begin.
+            let header = Self::nowhere(&found);
+            segments.push(Segment { header, first_seq: tail.seq + 1, before: tail, end: Some((header.data_start, tail)) });
         }
         let forgotten = (found.manifest.floor, found.manifest.forgotten_data);
         let chain = Arc::new(Chain::new(segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq));
         Self::assemble(storage, chain, None, &found)
+    }
+
+    /// The header of a segment that stands for none.
+    fn nowhere(found: &Found) -> SegmentHeader {
+        SegmentHeader::new(found.family.log_id, found.family.seed_base, found.manifest.bound.segment, found.family.segment_bytes, false)
     }
 
     fn assemble(storage: Arc<S>, chain: Arc<Chain>, writer: Option<Arc<Writer<S>>>, found: &Found) -> Log<S> {
@@ -145,7 +167,12 @@ impl<S: Storage> Log<S> {
                     epoch: found.manifest.epoch,
                 }
             }
-            Ending::Clean => Self::go_on(&*storage, &found)?,
+            Ending::Clean => {
+                if found.restore_slot {
+                    manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
+                }
+                Self::go_on(&*storage, &found)?
+            }
         };
         Self::move_aside(&*storage, &spares, &mut found)?;
         let tail = start.tail;
@@ -196,8 +223,11 @@ impl<S: Storage> Log<S> {
     /// Renames damaged files. The manifest says which already, so that a crash between does not lose them.
     fn move_aside(storage: &S, spares: &Spares<S>, found: &mut Found) -> Result<()> {
         for name in &found.aside {
-            let damaged = FileName::Damaged(name.index());
-            storage.rename(*name, damaged).map_err(|io| io.in_file(*name, "cannot move a damaged segment aside"))?;
+            match storage.rename(*name, FileName::Damaged(name.index())) {
+                // Somebody put the segment back under its name: both stay where they are, and neither counts.
+                Ok(()) | Err(IoError { kind: IoKind::Exists, .. }) => {}
+                Err(io) => return Err(io.in_file(*name, "cannot move a damaged segment aside")),
+            }
         }
         if !found.aside.is_empty() {
             spares.sync_dir()?;

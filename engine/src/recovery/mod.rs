@@ -5,6 +5,7 @@
 
 mod create;
 mod ending;
+mod evidence;
 mod prefix;
 mod rebuild;
 mod recover;
@@ -103,6 +104,8 @@ pub struct Found {
     pub segments: Vec<Segment>,
     /// How the last one ends.
     pub ending: Ending,
+    /// Whether a slot of the manifest has to be written again, the log being clean otherwise.
+    pub restore_slot: bool,
     /// The highest checkpoint.
     pub checkpoint: Checkpoint,
     /// Files that nothing needs once the opening is committed, and that it needs until then.
@@ -176,6 +179,8 @@ impl Found {
     pub fn vouched(&self) -> Tail {
         match self.ending {
             Ending::Clean => self.manifest.bound.tail,
+            // Behind a hole: the seqs in it were given out for good, whatever became of their records.
+            Ending::Unclean(unclean) if unclean.first_seq > unclean.before.seq + 1 => unclean.tail,
             Ending::Unclean(unclean) => unclean.before,
         }
     }

@@ -1,14 +1,14 @@
 //! Damage worked around: what precedes it is kept, what follows is moved aside, and the log goes on above the highest seq that was used.
 
-use super::ending::{Begin, Scanned, scan_buffer, scan_segment};
+use super::ending::{Scanned, scan_buffer, scan_segment};
+use super::evidence;
 use super::surveyor::{Fact, Surveyor};
 use super::{Ending, Found, Unclean};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::names::FileName;
-use crate::segment::scan;
 use crate::seq::{Seq, Tail};
-use crate::storage::{Access, Storage};
+use crate::storage::{File, Storage};
 
 /// What stands before the first damage on the way from the oldest segment on. `damage` is what the strict reading met, which need not be the
 /// first place.
@@ -20,11 +20,15 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
         checkpoint: surveyor.manifest.checkpoint,
         damage: None,
     };
+    let opens = surveyor.opens()?;
     let mut current = surveyor.manifest.oldest_segment;
-    while let Some(next) = keep(surveyor, &mut kept, current)? {
+    while let Some(next) = keep(surveyor, &opens, &mut kept, current)? {
         current = next;
     }
-    let highest = highest_used(surveyor, &kept)?;
+    let manifest = surveyor.manifest;
+    let known = [manifest.bound.tail.seq, manifest.floor, manifest.checkpoint.n, kept.checkpoint.n, kept.tail.seq];
+    let known = known.into_iter().fold(0, Seq::max);
+    let highest = evidence::highest_used(surveyor, kept.link.index, known)?;
     let lost = (highest > kept.tail.seq).then_some((kept.tail.seq + 1, highest));
     let damage = kept.damage.unwrap_or(damage);
     surveyor.report.damage = Some(damage);
@@ -39,21 +43,21 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
     let first_seq = highest.max(kept.tail.seq) + 1;
     let tail = if lost.is_some() { Tail { seq: highest, data_seq: highest } } else { kept.tail };
     let unclean = Unclean { link: kept.link, before: kept.tail, first_seq, copy: None, tail };
-    let mut leftovers = surveyor.leftovers(&segments);
-    let mut aside = Vec::new();
     // What may hold records is evidence and is moved aside; what certainly holds none can be used again.
-    leftovers.retain(|&name| match name {
-        FileName::Segment(index) if may_hold_records(surveyor, index) => {
-            aside.push(name);
-            false
+    let mut aside = surveyor.evidence(&kept.chain);
+    let mut leftovers = Vec::new();
+    for name in surveyor.leftovers(&segments) {
+        match name {
+            FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => aside.push(name),
+            _ => leftovers.push(name),
         }
-        _ => true,
-    });
+    }
     Ok(Found {
         manifest: surveyor.manifest,
         family: surveyor.family,
         segments,
         ending: Ending::Unclean(unclean),
+        restore_slot: false,
         checkpoint: kept.checkpoint,
         until_commit: Vec::new(),
         leftovers,
@@ -72,33 +76,53 @@ struct Kept {
 }
 
 /// Keeps what is good in segment `index`; the next one if all of it is.
-fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, kept: &mut Kept, index: u32) -> Result<Option<u32>> {
+fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept: &mut Kept, index: u32) -> Result<Option<u32>> {
     let head = match surveyor.load(index) {
         Ok(head) => head,
-        Err(damage) => {
+        Err(damage) if damage.code == Code::Corrupt => {
             kept.damage = Some(damage);
             return Ok(None);
         }
+        // What cannot be read today may be whole tomorrow.
+        Err(error) => return Err(error),
     };
     let fact = Fact { header: head.header, open: head.open };
     let begin = surveyor.begin(fact);
-    let successor = successor_of(surveyor, index)?;
+    let successor = successor_of(opens, surveyor.manifest.bound.segment, index);
+    if successor.is_none() {
+        // Nothing behind it proves that it was synced; what is kept of it must not be in the cache alone.
+        let name = FileName::Segment(index);
+        head.file.sync().map_err(|io| io.in_file(name, "cannot sync the segment before reading it"))?;
+        head.file.drop_cache();
+    }
     let limit = successor.map_or(head.header.capacity, |(_, open)| open.link.end);
     let mut buffer = scan_buffer(surveyor.family.segment_bytes)?;
     let scanned = scan_segment(&head.file, &begin, &mut buffer, limit, &mut surveyor.report)?;
     let vouched = scanned.vouched(surveyor.bound_in(&fact));
     let must_reach = if successor.is_some() { limit } else { vouched };
     if let Err(damage) = scanned.check_end(&begin, must_reach) {
-        keep_part(kept, fact, &begin, &scanned);
+        keep_part(kept, fact, &scanned);
         kept.damage = Some(damage);
         return Ok(None);
     }
-    keep_part(kept, fact, &begin, &scanned);
+    if let Some((_, open)) = successor
+        && !agrees(&scanned, &open)
+    {
+        // Which of its frames are this log's cannot be told from inside.
+        kept.damage = Some(
+            Error::new(Code::Corrupt, "the segment is not the one that its successor followed")
+                .in_file(FileName::Segment(index))
+                .at(scanned.end.last_frame.offset)
+                .seqs(begin.first_seq, open.before.seq.max(begin.first_seq)),
+        );
+        return Ok(None);
+    }
+    keep_part(kept, fact, &scanned);
     match successor {
         Some((next, _)) => Ok(Some(next)),
         None if index < surveyor.manifest.bound.segment => {
             kept.damage = Some(
-                Error::new(crate::error::Code::Corrupt, "nothing follows this segment, but the manifest names later ones")
+                Error::new(Code::Corrupt, "nothing follows this segment, but the manifest names later ones")
                     .in_file(FileName::Segment(index))
                     .at(scanned.end.offset)
                     .seqs(scanned.end.tail.seq + 1, u64::MAX),
@@ -115,7 +139,14 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, kept: &mut Kept, index: u32)
     }
 }
 
-fn keep_part(kept: &mut Kept, fact: Fact, begin: &Begin, scanned: &Scanned) {
+/// Whether a segment that ends where its successor says also ends with the frame and the tail that it says.
+fn agrees(scanned: &Scanned, open: &Open) -> bool {
+    let last = scanned.end.last_frame;
+    let same_frame = open.link.last_frame == 0 || (last.offset == open.link.last_frame && last.crc == open.link.last_crc);
+    same_frame && scanned.end.tail == open.before
+}
+
+fn keep_part(kept: &mut Kept, fact: Fact, scanned: &Scanned) {
     if scanned.end.offset <= fact.header.data_start {
         return;
     }
@@ -126,7 +157,7 @@ fn keep_part(kept: &mut Kept, fact: Fact, begin: &Begin, scanned: &Scanned) {
         last_frame: scanned.end.last_frame.offset,
         last_crc: scanned.end.last_frame.crc,
     };
-    kept.tail = if scanned.end.relative == 0 { begin.tail } else { scanned.end.tail };
+    kept.tail = scanned.end.tail;
     let opened = fact.open.map_or(Checkpoint::default(), |open| open.checkpoint);
     for checkpoint in [opened, scanned.checkpoint] {
         if checkpoint.n > kept.checkpoint.n {
@@ -136,58 +167,8 @@ fn keep_part(kept: &mut Kept, fact: Fact, begin: &Begin, scanned: &Scanned) {
 }
 
 /// The segment that came after `index`. Recovered ones override rotated ones, but behind the bound they are what an interrupted opening left.
-fn successor_of<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<Option<(u32, Open)>> {
-    let bound = surveyor.manifest.bound.segment;
-    let mut best = None;
-    let later: Vec<u32> = surveyor.segment_indexes().filter(|&later| later > index).collect();
-    for later in later {
-        let Ok(head) = surveyor.load(later) else {
-            continue;
-        };
-        if let Some(open) = head.open.filter(|open| open.link.index == index && (open.how == How::Rotated || later <= bound)) {
-            best = Some((later, open));
-        }
-    }
-    Ok(best)
-}
-
-/// The highest seq of which anything proves that it was given out and durable, or that it stands in a valid header.
-fn highest_used<S: Storage>(surveyor: &mut Surveyor<'_, S>, kept: &Kept) -> Result<Seq> {
-    let manifest = surveyor.manifest;
-    let mut highest = manifest.bound.tail.seq.max(manifest.floor).max(manifest.checkpoint.n).max(kept.checkpoint.n).max(kept.tail.seq);
-    let from = kept.link.index;
-    let indexes: Vec<u32> = surveyor.segment_indexes().filter(|&index| index >= from).collect();
-    let mut buffer = scan_buffer(surveyor.family.segment_bytes)?;
-    for index in indexes {
-        let Ok(head) = surveyor.load(index) else {
-            continue;
-        };
-        let Some(open) = head.open else {
-            continue;
-        };
-        highest = highest.max(open.first_seq - 1).max(open.checkpoint.n);
-        let mut window = scan::Window::new(&head.file, &mut buffer);
-        let found = scan::behind(&mut window, &head.header, head.header.data_start, 0);
-        surveyor.report.bytes_read += window.bytes_read();
-        let found = found.map_err(|io| io.in_file(FileName::Segment(index), "cannot read the segment"))?;
-        if found.relative_last > 0 {
-            highest = highest.max(open.first_seq + found.relative_last - 1);
-        }
-    }
-    Ok(highest)
-}
-
-/// Whether a segment outside the chain may hold records, or cannot be told not to.
-fn may_hold_records<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> bool {
-    let Ok(head) = crate::segment::head::load(surveyor.storage, &surveyor.family, index, Access::Read) else {
-        return true;
-    };
-    if head.open.is_some() {
-        return true;
-    }
-    let Ok(mut buffer) = scan_buffer(surveyor.family.segment_bytes) else {
-        return true;
-    };
-    let mut window = scan::Window::new(&head.file, &mut buffer);
-    scan::behind(&mut window, &head.header, head.header.data_start, 0).is_ok_and(|found| found.headers > 0)
+fn successor_of(opens: &[(u32, Open)], bound: u32, index: u32) -> Option<(u32, Open)> {
+    let follows =
+        |&&(later, open): &&(u32, Open)| later > index && open.link.index == index && (open.how == How::Rotated || later <= bound);
+    opens.iter().rev().find(follows).copied()
 }

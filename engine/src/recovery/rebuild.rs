@@ -4,15 +4,17 @@
 //! counts as forgotten: a store that needs it is refused. What is lost is the bound, so that the tail of the log is judged by watermarks alone, and
 //! a floor inside the oldest segment, so that records come back which had been forgotten.
 
+use super::ending::scan_buffer;
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{DATA_START, OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
+use crate::format::constants::{OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
 use crate::format::control::{Checkpoint, How, Open};
 use crate::format::frame::frame_len;
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
 use crate::segment::head::{Family, ends_as_linked, load};
+use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, Storage};
 
 /// The manifest that the segments in `names` tell of.
@@ -32,9 +34,16 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
             opens.push((index, open));
         }
     }
-    // The last segment that a recovery made, or the first of all: those behind it follow by rotation.
-    let recovered = opens.iter().rev().find(|(_, open)| open.how != How::Rotated);
-    let &(bound_segment, open) = recovered.or(opens.first()).ok_or_else(impossible)?;
+    // The last segment that a recovery made and committed, or the first of all: those behind it follow by rotation.
+    let mut bound = *opens.first().ok_or_else(impossible)?;
+    for &(index, open) in opens.iter().rev().filter(|(_, open)| open.how == How::Recovered) {
+        if was_committed(storage, &family, index, &open, &opens)? {
+            bound = (index, open);
+            break;
+        }
+    }
+    let (bound_segment, open) = bound;
+    let data_start = load(storage, &family, bound_segment, Access::Read)?.header.data_start;
     let mut oldest = (bound_segment, open);
     while let Some(&(index, before)) = opens.iter().find(|(index, _)| *index == oldest.1.link.index) {
         let link = oldest.1.link;
@@ -59,12 +68,29 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
         forgotten_data: forgotten.data_seq,
         checkpoint,
         epoch: opens.iter().map(|(_, open)| open.epoch).max().unwrap_or(0),
-        bound: Bound { segment: bound_segment, offset: DATA_START + frame_len(OPEN_PAYLOAD_LEN as u64), tail: open.tail_at_start() },
+        bound: Bound { segment: bound_segment, offset: data_start + frame_len(OPEN_PAYLOAD_LEN as u64), tail: open.tail_at_start() },
         oldest_segment: oldest.0,
         seed_base: family.seed_base,
         segment_bytes: family.segment_bytes,
         aside: (0, 0),
     })
+}
+
+/// Whether a recovered segment was made to count, as far as the segments can tell. One that was not is a copy of frames that still stand in its
+/// predecessor, and perhaps not a whole one. One that was, but into which nothing was written since, is such a copy as well, and passing it over loses
+/// nothing.
+fn was_committed<S: Storage>(storage: &S, family: &Family, index: u32, open: &Open, opens: &[(u32, Open)]) -> Result<bool> {
+    let is_followed = opens.iter().any(|(_, later)| later.link.index == index);
+    let stands_alone = !opens.iter().any(|(before, _)| *before == open.link.index);
+    if is_followed || stands_alone || open.first_seq > open.before.seq + 1 {
+        return Ok(true);
+    }
+    let head = load(storage, family, index, Access::Read)?;
+    let mut buffer = scan_buffer(family.segment_bytes)?;
+    let mut window = Window::new(&head.file, &mut buffer);
+    let frames = scan::behind(&mut window, &head.header, head.header.data_start, 0)
+        .map_err(|io| io.in_file(FileName::Segment(index), "cannot read the segment"))?;
+    Ok(frames.watermark > 0)
 }
 
 /// What all valid segment headers agree on. If they do not agree, which log this is would be a guess.

@@ -72,7 +72,7 @@ pub fn recover<S: Storage>(
     let oldest = found.segments.first().map_or(prepared.header.index, |segment| segment.header.index);
     let checkpoint = found.checkpoint;
     let moves_aside = found.report.damage.is_some() && !found.aside.is_empty();
-    let aside = if moves_aside { aside_range(&found.aside) } else { found.manifest.aside };
+    let aside = if moves_aside { aside_range(&found.aside, found.manifest.aside) } else { found.manifest.aside };
     found.manifest = manifest
         .install_twice(|manifest| {
             manifest.dirty = false;
@@ -91,9 +91,11 @@ pub fn recover<S: Storage>(
     Ok(Recovered { prepared, open, last_frame, bound })
 }
 
-fn aside_range(names: &[FileName]) -> (u32, u32) {
-    let indexes = || names.iter().map(|name| name.index());
-    (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0))
+/// From the lowest to the highest index of what is moved aside now or was to be moved before.
+fn aside_range(names: &[FileName], earlier: (u32, u32)) -> (u32, u32) {
+    let earlier = (earlier.0 > 0).then_some([earlier.0, earlier.1]).into_iter().flatten();
+    let indexes: Vec<u32> = names.iter().map(|name| name.index()).chain(earlier).collect();
+    (indexes.iter().copied().min().unwrap_or(0), indexes.iter().copied().max().unwrap_or(0))
 }
 
 /// Frames on their way into the new segment.

@@ -33,12 +33,16 @@ impl<S: Storage> Surveyor<'_, S> {
         }
         // What the copying still reads, and what an END still names, may not be used again before the new segment is committed.
         let mut until_commit = Vec::new();
+        let mut restore_slot = false;
         let ending = if self.dirty {
             let (ending, scanned) = self.unclean(last)?;
+            restore_slot = !self.manifest.dirty && self.ends_at_bound(last, &scanned);
             if scanned.checkpoint.n > checkpoint.n {
                 checkpoint = scanned.checkpoint;
             }
-            if let Ending::Unclean(unclean) = ending {
+            if let Ending::Unclean(unclean) = ending
+                && !restore_slot
+            {
                 if unclean.link.index != last.header.index {
                     // Nothing in the last segment is vouched for: it does not stay.
                     segments.pop();
@@ -48,7 +52,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 }
             }
             until_commit.extend(scanned.successor.map(|end| FileName::Segment(end.successor)));
-            ending
+            if restore_slot { Ending::Clean } else { ending }
         } else {
             self.check_clean_end(last)?;
             Ending::Clean
@@ -71,6 +75,7 @@ impl<S: Storage> Surveyor<'_, S> {
             ending,
             checkpoint,
             leftovers,
+            restore_slot,
             until_commit,
             aside: self.evidence(&chain),
             highest_index: self.highest_index(),
@@ -78,12 +83,20 @@ impl<S: Storage> Surveyor<'_, S> {
         })
     }
 
+    /// Whether a log that one slot of the manifest says is clean, while the other slot says nothing, ends where the manifest says and has no frame
+    /// behind. Then the slot is all that is wrong, and no spare is needed to go on, which a full disk might not have.
+    fn ends_at_bound(&self, last: Fact, scanned: &Scanned) -> bool {
+        let bound = self.manifest.bound;
+        bound.segment == last.header.index && scanned.end.offset == bound.offset && scanned.behind.headers == 0
+    }
+
     /// The segments that count: back from the bound to the oldest, then forward by rotated OPENs.
     fn chain(&mut self) -> Result<Vec<Fact>> {
         let bound = self.manifest.bound;
         let mut head = self.load(bound.segment)?;
         let vouched_open = bound.offset > head.header.data_start;
-        if vouched_open && head.open.is_none() {
+        let begins_late = head.open.is_some_and(|open| open.first_seq > bound.tail.seq + 1);
+        if vouched_open && (head.open.is_none() || begins_late) {
             return Err(bad_open(bound.segment));
         }
         let last = head.header.index;

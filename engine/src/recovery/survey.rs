@@ -1,17 +1,18 @@
 //! What is in the directory, and whether it is a whole log. Writes nothing.
 
+use super::ending::scan_buffer;
 use super::prefix;
 use super::rebuild::rebuild;
 use super::surveyor::Surveyor;
 use super::{Found, Survey};
 use crate::config::{Config, Recovery};
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
-use crate::format::frame::FrameHeader;
+use crate::format::constants::SEGMENT_HEADER_LEN;
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::{self, Read};
 use crate::names::FileName;
-use crate::storage::{Access, File, Storage};
+use crate::segment::scan::{self, Window};
+use crate::storage::{Access, File, IoError, Storage};
 
 /// Reads what an opening needs to know: manifest, segment headers, and one segment after an unclean close; everything if `full` is set or
 /// damage is to be worked around.
@@ -66,14 +67,16 @@ fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
         let Ok(file) = storage.open(name, Access::Read) else {
             continue;
         };
-        let mut head = [0; DATA_START as usize + FRAME_HEADER_LEN];
-        let read = file.read_at(0, &mut head).map_err(|io| io.in_file(name, "cannot read the segment's header"))?;
-        // Without the manifest nothing tells stale bytes from frames but the header's own checksum.
-        let header = SegmentHeader::decode(&head[..read.min(DATA_START as usize)]);
-        let frame_follows = header.is_ok_and(|header| {
-            read == head.len() && FrameHeader::decode(header.seed, header.capacity, DATA_START, &head[DATA_START as usize..]).is_some()
-        });
-        if frame_follows {
+        let mut head = [0; SEGMENT_HEADER_LEN];
+        let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment");
+        let read = file.read_at(0, &mut head).map_err(cannot_read)?;
+        // Without the manifest nothing tells stale bytes from frames but the header's own seed.
+        let Ok(header) = SegmentHeader::decode(&head[..read]) else {
+            continue;
+        };
+        let mut buffer = scan_buffer(header.capacity)?;
+        let frames = scan::behind(&mut Window::new(&file, &mut buffer), &header, header.data_start, 0).map_err(cannot_read)?;
+        if frames.headers > 0 {
             return Ok(true);
         }
     }

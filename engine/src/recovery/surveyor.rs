@@ -86,6 +86,20 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         Ok(segments)
     }
 
+    /// The valid OPENs of all usable segments, by index.
+    pub(super) fn opens(&mut self) -> Result<Vec<(u32, Open)>> {
+        let indexes: Vec<u32> = self.segment_indexes().collect();
+        let mut opens = Vec::new();
+        for index in indexes {
+            match self.load(index) {
+                Ok(head) => opens.extend(head.open.map(|open| (index, open))),
+                Err(error) if error.code == Code::Corrupt => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opens)
+    }
+
     pub(super) fn load(&mut self, index: u32) -> Result<Head<S::File>> {
         let head = load(self.storage, &self.family, index, Access::Read)?;
         self.report.bytes_read += head.bytes_read;

@@ -10,7 +10,7 @@ use crate::names::FileName;
 use crate::storage::{Access, File, IoKind, Storage};
 
 /// Header and first frame in one read.
-const HEAD_LEN: usize = 4096;
+pub const HEAD_LEN: usize = 4096;
 
 /// What every segment of one log shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,8 @@ pub fn load<S: Storage>(storage: &S, family: &Family, index: u32, access: Access
     Ok(Head { file, header, open, bytes_read: read as u64 })
 }
 
-fn decode_open(segment: &SegmentHeader, bytes: &[u8]) -> Option<Open> {
+/// The OPEN frame in the first bytes of a segment, if it is valid.
+pub fn decode_open(segment: &SegmentHeader, bytes: &[u8]) -> Option<Open> {
     let start = usize::try_from(segment.data_start).ok()?;
     debug_assert!(start >= SEGMENT_HEADER_LEN);
     let frame = bytes.get(start..start + FRAME_HEADER_LEN + OPEN_PAYLOAD_LEN)?;

@@ -6,7 +6,7 @@ use crate::format::constants::{
     BATCH_COUNT_LEN, BATCH_ENTRY_LEN, CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, OP_CHECKPOINT, OPEN_PAYLOAD_LEN,
 };
 use crate::format::control::{End, Open};
-use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::format::frame::{FrameHeader, Kind, padded, payload_crc};
 use crate::format::segment_header::SegmentHeader;
 use crate::storage::{File, IoError};
 
@@ -42,6 +42,16 @@ impl<'a, F: File> Window<'a, F> {
         }
         let from = (offset - self.start) as usize;
         Ok(self.buffer[..self.len].get(from..from + len))
+    }
+
+    /// The bytes at `offset`, as many as there are up to `len`, which is at most what the buffer holds.
+    pub fn up_to(&mut self, offset: u64, len: usize) -> Result<&[u8], IoError> {
+        if self.bytes(offset, len)?.is_some() {
+            let from = (offset - self.start) as usize;
+            return Ok(&self.buffer[from..from + len]);
+        }
+        // The buffer was filled from `offset` on, and the file ends before.
+        Ok(&self.buffer[..self.len])
     }
 
     /// The checksum of a range of any length; `None` where the file ends before.
@@ -241,8 +251,10 @@ pub struct Behind {
     pub end: u64,
     /// One more than the highest relative seq among them, 0 if there is none.
     pub relative_end: u64,
-    /// One more than the highest relative seq among those that hold records, 0 if there is none.
+    /// One more than the highest relative seq of a record in them, 0 if there is none.
     pub relative_last: u64,
+    /// The last END among them whose payload is right as well.
+    pub last_end: Option<End>,
     /// End of the last byte that is not zero, 0 if there is none.
     pub nonzero_end: u64,
 }
@@ -254,9 +266,10 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
     while at < segment.capacity {
         let len = (segment.capacity - at).min(window.buffer.len() as u64) as usize;
         let is_last = at + len as u64 == segment.capacity;
-        let Some(bytes) = window.bytes(at, len)? else {
-            break;
-        };
+        let bytes = window.up_to(at, len)?;
+        // A file that has been cut is looked at as far as it goes.
+        let is_last = is_last || bytes.len() < len;
+        let len = bytes.len();
         // The next piece begins early enough to see a header that this one cuts.
         let advance = if is_last { len } else { (len - (FRAME_HEADER_LEN - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
         for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
@@ -282,10 +295,23 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
                 found.watermark = found.watermark.max(header.watermark);
                 found.end = found.end.max(offset + header.len());
                 found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
-                if !matches!(header.kind, Kind::Open | Kind::End) {
-                    found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
+                // As much of the payload as a batch's count or an END needs, if it is at hand.
+                let payload = bytes.get(place + FRAME_HEADER_LEN..).unwrap_or(&[]);
+                let payload = &payload[..payload.len().min(header.payload_len as usize)];
+                let records = match header.kind {
+                    Kind::Open | Kind::End => 0,
+                    Kind::Batch => batch::count(payload, u64::from(header.payload_len)).unwrap_or(1),
+                    Kind::Record | Kind::First | Kind::Middle | Kind::Last => 1,
+                };
+                found.relative_last =
+                    found.relative_last.max((u64::from(header.relative_seq) + u64::from(records)) * u64::from(records > 0));
+                if header.kind == Kind::End && payload_crc(&[payload]) == header.payload_crc {
+                    found.last_end = End::decode(payload);
                 }
             }
+        }
+        if is_last {
+            break;
         }
         at += advance as u64;
     }

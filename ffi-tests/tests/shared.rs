@@ -1,0 +1,56 @@
+//! The same C tests against `libwal.so`: a test binary for each kind of link, so that a symbol that only one of them exports, or exports wrongly, shows.
+
+use wal_ffi_tests::{Library, RUNNER, build, list, must, run_against};
+
+const TMP: &str = env!("CARGO_TARGET_TMPDIR");
+
+macro_rules! shared {
+    ($($name:ident: $group:literal,)+) => {
+        $(#[test]
+        fn $name() {
+            run_group($group);
+        })+
+
+        const GROUPS: &[&str] = &[$($group,)+];
+    };
+}
+
+shared! {
+    appending: "appending",
+    opening: "opening",
+    forking: "forking",
+    checkpoint: "checkpoint",
+    replay: "replay",
+    modes: "modes",
+    crash: "crash",
+    failing: "failing",
+    damage: "damage",
+    threads: "threads",
+    arguments: "arguments",
+}
+
+fn run_group(group: &str) {
+    let runner = build(RUNNER, Library::Shared, TMP);
+    let tests: Vec<_> = list(&runner).into_iter().filter(|test| test.split('.').next() == Some(group)).collect();
+    assert!(!tests.is_empty(), "there are no tests in {group}");
+    for test in tests {
+        run_against(Library::Shared, TMP, &test);
+    }
+}
+
+#[test]
+fn no_group_is_left_out() {
+    let tests = list(&build(RUNNER, Library::Shared, TMP));
+    for test in tests {
+        assert!(GROUPS.iter().any(|group| test.split('.').next() == Some(group)), "{test} is in no group");
+    }
+}
+
+/// The runner is linked with the library and does not carry its code.
+#[test]
+fn the_runner_needs_the_shared_library() {
+    let runner = build(RUNNER, Library::Shared, TMP);
+    let output = must(std::process::Command::new("readelf").arg("-d").arg(runner));
+    let needed = String::from_utf8_lossy(&output.stdout).lines().any(|line| line.contains("NEEDED") && line.contains("libwal.so"));
+    assert!(needed, "libwal.so is not among what the runner needs");
+}
