@@ -85,8 +85,7 @@ static waiting_t fork_waiting(void (*body)(void *), void *context)
     close(ends[1]);
     CHECK(read(ends[0], &byte, 1) == 1);
     body(context);
-    fflush(stdout);
-    _exit(0);
+    succeed();
   }
   close(ends[0]);
   return child;
@@ -98,7 +97,7 @@ static void let_go_and_reap(waiting_t child)
   CHECK(write(child.go, "", 1) == 1);
   close(child.go);
   CHECK(waitpid(child.process, &status, 0) == child.process);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(succeeded(status));
 }
 
 static void is_forked(void *context)

@@ -123,6 +123,11 @@ void child_dies(void (*body)(void *), void *context);
 
 bool was_killed(int status);
 
+/* Ends a child that has done what it should, and whether one ended so. Memcheck would count as leaks what belongs to the parent's threads, which
+ * do not exist in a child: under it a child is killed, and its leaks do not count. */
+_Noreturn void succeed(void);
+bool succeeded(int status);
+
 /* Ends the process at once, as kill -9 does. */
 _Noreturn void die(void);
 

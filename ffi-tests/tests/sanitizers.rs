@@ -36,7 +36,7 @@ fn under_valgrind(group: &str) {
     }
     let wrapper = VALGRIND.map(OsStr::new);
     for_each_test(group, "valgrind", Library::Static, |runner, test, dir| {
-        run(&wrapper, &[("WAL_TEST_SCALE", "small"), ("WAL_TEST_SECONDS", "300")], runner, test, dir);
+        run(&wrapper, &[("WAL_TEST_SCALE", "small"), ("WAL_TEST_SECONDS", "300"), ("WAL_TEST_MEMCHECK", "1")], runner, test, dir);
     });
 }
 

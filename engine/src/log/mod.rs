@@ -201,7 +201,11 @@ impl<S: Storage> Log<S> {
         if let Some(writer) = &self.writer
             && !writer.committer.is_poisoned()
         {
-            writer.committer.sync(seq::LAST)?;
+            match writer.committer.sync(seq::LAST) {
+                // Somebody else's records, which were taken back: what is left is durable.
+                Err(error) if matches!(error.code, Code::Io | Code::NoSpace) && !writer.committer.is_poisoned() => {}
+                synced => synced?,
+            }
         }
         let (floor, forgotten_data) = self.chain.forgotten();
         let from_oldest = after == seq::OLDEST;
