@@ -82,11 +82,13 @@ impl Chain {
     }
 
     /// Everything up to here is durable.
+    #[inline]
     pub fn durable(&self) -> Seq {
         self.durable.load(Ordering::Acquire)
     }
 
     /// Everything up to here can be read from the files, durable or not.
+    #[inline]
     pub fn readable(&self) -> Seq {
         self.readable.load(Ordering::Acquire)
     }
@@ -112,6 +114,7 @@ impl Chain {
     }
 
     /// Whether the log was closed.
+    #[inline]
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

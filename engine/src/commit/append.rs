@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::state::{Mark, State};
-use super::{Committer, Guard};
+use super::{Committer, Guard, add};
 use crate::config::{SEGMENT_OVERHEAD_BYTES, SyncMode};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
@@ -106,8 +106,8 @@ impl<S: Storage> Committer<S> {
             self.mark_written(&mut state, mark);
         }
         self.last_seq.store(state.tail.seq, Ordering::Release);
-        self.counters.appends.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(len, Ordering::Relaxed);
+        add(&self.counters.appends, 1);
+        add(&self.counters.bytes, len);
         let last = state.tail.seq;
         Ok((state, last))
     }
@@ -133,11 +133,13 @@ impl<S: Storage> Committer<S> {
             }
             state = self.set_timer(state);
         }
-        let due = state.written.offset - state.synced.offset >= self.sync_bytes && !state.syncing;
+        let due = state.written.offset - state.synced.offset >= self.sync_bytes && !state.syncing && !state.sync_rung;
         if due && matches!(self.mode, SyncMode::Os | SyncMode::None) {
+            state.sync_rung = true;
             drop(state);
             if !self.parts.bell.ring(|work| work.sync = true) {
-                let state = self.lock();
+                let mut state = self.lock();
+                state.sync_rung = false;
                 let written = state.written.tail.seq;
                 self.wait_durable(state, written).1?;
             }

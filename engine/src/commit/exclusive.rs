@@ -1,11 +1,10 @@
 //! What needs the segment alone: the first frame of an opening, rotation, frames larger than a buffer, the swap of a forgotten segment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::append::watermark;
 use super::state::{Active, Mark};
-use super::{Committer, Guard};
+use super::{Committer, Guard, add, poisoned};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::FRAME_HEADER_LEN;
@@ -187,7 +186,7 @@ impl<S: Storage> Committer<S> {
             .chain
             .append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
         self.enter(&mut state, next.header, next.file, open, Placed::default(), next.header.data_start);
-        self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.rotations, 1);
         (state, Ok(()))
     }
 
@@ -218,13 +217,13 @@ impl<S: Storage> Committer<S> {
         let crc = header.encode(segment.seed, base, &mut encoded);
         let written = stream(&*file, base, &encoded, payload, u64::from(header.payload_len));
         let mut state = self.lock();
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.writes, 1);
         let outcome = match written {
             Ok(()) => {
                 state.last_frame = Placed { offset: base, crc };
                 state.filling.restart(end);
-                // A failure elsewhere may have poisoned the handle meanwhile.
-                state.check_usable()
+                // A failure elsewhere may have poisoned the handle meanwhile; a shutdown lets appends under way complete.
+                state.failure.map_or(Ok(()), |failure| Err(poisoned(failure)))
             }
             Err(io) => {
                 let (after, outcome) = self.take_back(state, io, end);

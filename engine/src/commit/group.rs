@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::{Mark, TakenBack};
-use super::{Committer, Guard, poisoned};
+use super::{Committer, Guard, add, poisoned};
 use crate::error::{Code, Error, Result};
 use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
@@ -45,6 +45,7 @@ impl<S: Storage> Committer<S> {
     pub fn sync_in_background(&self) {
         let mut state = self.lock();
         state.timer_set = false;
+        state.sync_rung = false;
         if state.failure.is_none() && !state.shut {
             let seq = state.tail.seq;
             // A failure poisons the handle, which is how everybody learns of it.
@@ -136,7 +137,7 @@ impl<S: Storage> Committer<S> {
         let synced = file.sync();
         let mut state = self.lock();
         state.sync_runs = false;
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.syncs, 1);
         match synced {
             Ok(()) if state.failure.is_none() => {
                 self.mark_synced(&mut state, mark);
@@ -181,7 +182,7 @@ impl<S: Storage> Committer<S> {
         buffer.restart(0);
         let mut state = self.lock();
         state.idle = buffer;
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.writes, 1);
         match written {
             Ok(()) => {
                 self.mark_written(&mut state, mark);
@@ -219,12 +220,16 @@ impl<S: Storage> Committer<S> {
         while state.sync_runs {
             state = self.wait(state);
         }
-        let file = Arc::clone(&state.active.file);
-        drop(state);
-        let zeroed = zero(&*file, from, end).and_then(|()| file.sync());
-        let mut state = self.lock();
+        // After a failed sync of this file another one would prove nothing.
+        let mut zeroed = state.failure.is_none();
+        if zeroed {
+            let file = Arc::clone(&state.active.file);
+            drop(state);
+            zeroed = zero(&*file, from, end).and_then(|()| file.sync()).is_ok();
+            state = self.lock();
+        }
         state.waiting_calls -= 1;
-        if zeroed.is_err() || state.failure.is_some() {
+        if !zeroed || state.failure.is_some() {
             // The records may be there after all, so nobody may hear that they are not.
             self.fail(&mut state);
             state.taken_back = None;

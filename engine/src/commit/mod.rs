@@ -169,6 +169,11 @@ impl<S: Storage> Committer<S> {
     }
 }
 
+/// Adds to a counter. Counters change only under the lock, so that this need not be one indivisible step.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
 /// The answer of a poisoned handle.
 fn poisoned(failure: Failure) -> Error {
     let error =

@@ -94,6 +94,8 @@ pub(super) struct State<F> {
     pub(super) failure: Option<Failure>,
     pub(super) shut: bool,
     pub(super) timer_set: bool,
+    /// The background thread was asked for a sync and has not begun it.
+    pub(super) sync_rung: bool,
 }
 
 impl<F> State<F> {
@@ -127,9 +129,11 @@ impl<F> State<F> {
             failure: None,
             shut: false,
             timer_set: false,
+            sync_rung: false,
         })
     }
 
+    #[inline]
     pub(super) fn check_usable(&self) -> Result<()> {
         if let Some(failure) = self.failure {
             return Err(poisoned(failure));

@@ -93,6 +93,8 @@ pub struct Cursor<S: Storage> {
     buffer_len: usize,
     /// What could be shown when the buffer was filled: bytes of later records may have changed since.
     buffer_limit: Seq,
+    /// No record up to here lies in a successor of the segment, as long as its end is not known.
+    unended_to: Seq,
     batch: Option<OpenBatch>,
     /// The first fragments of a record.
     fragments: Option<Fragments>,
@@ -132,6 +134,7 @@ impl<S: Storage> Cursor<S> {
             buffer_start: 0,
             buffer_len: 0,
             buffer_limit: 0,
+            unended_to: 0,
             batch: None,
             fragments: None,
             damage,
@@ -247,10 +250,13 @@ impl<S: Storage> Cursor<S> {
     /// Goes to the successor where this segment's frames end; false if it is not there yet.
     fn at_a_frame(&mut self) -> Result<bool> {
         loop {
-            if self.segment.end.is_none()
-                && let Some(known) = self.chain.segment(self.segment.header.index)
-            {
-                self.segment.end = known.end;
+            if self.segment.end.is_none() && self.expected > self.unended_to {
+                // Before the look at the chain: what was durable while the segment had no successor lies in it, for good.
+                let durable = self.chain.durable();
+                self.segment.end = self.chain.segment(self.segment.header.index).and_then(|known| known.end);
+                if self.segment.end.is_none() {
+                    self.unended_to = durable;
+                }
             }
             match self.segment.end {
                 Some((end, _)) if self.position >= end => {
@@ -320,34 +326,44 @@ impl<S: Storage> Cursor<S> {
 
     /// Has `len` bytes from the position on in the buffer, and nothing in it older than what may be shown; where they begin, or `None` if the
     /// file ends before.
+    #[inline]
     fn load(&mut self, len: usize) -> Result<Option<usize>> {
-        let inside = |cursor: &Self| {
-            cursor.position >= cursor.buffer_start
-                && cursor.position + len as u64 <= cursor.buffer_start + cursor.buffer_len as u64
-                && cursor.buffer_limit >= cursor.expected
-        };
-        if !inside(self) {
-            if len > self.buffer.len() {
-                let more = len - self.buffer.len();
-                self.buffer.try_reserve_exact(more).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
-                self.buffer.resize(len, 0);
-            }
-            // Before the read: what it shows may be older than a limit taken afterwards.
-            self.buffer_limit = self.limit();
-            let name = FileName::Segment(self.segment.header.index);
-            let file = match self.file.take() {
-                Some(file) => file,
-                None => open_segment(&*self.storage.upgrade().ok_or_else(closed)?, &self.segment)?,
-            };
-            self.buffer_len = 0;
-            self.buffer_len = self
-                .file
-                .insert(file)
-                .read_at(self.position, &mut self.buffer)
-                .map_err(|io| io.in_file(name, "cannot read the segment").at(self.position))?;
-            self.buffer_start = self.position;
+        if !self.has(len) {
+            self.fill(len)?;
         }
-        Ok(inside(self).then(|| (self.position - self.buffer_start) as usize))
+        Ok(self.has(len).then(|| (self.position - self.buffer_start) as usize))
+    }
+
+    #[inline]
+    fn has(&self, len: usize) -> bool {
+        self.position >= self.buffer_start
+            && self.position + len as u64 <= self.buffer_start + self.buffer_len as u64
+            && self.buffer_limit >= self.expected
+    }
+
+    /// Reads the buffer full from the position on; it is made longer for more than it holds.
+    #[cold]
+    fn fill(&mut self, len: usize) -> Result<()> {
+        if len > self.buffer.len() {
+            let more = len - self.buffer.len();
+            self.buffer.try_reserve_exact(more).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
+            self.buffer.resize(len, 0);
+        }
+        // Before the read: what it shows may be older than a limit taken afterwards.
+        self.buffer_limit = self.limit();
+        let name = FileName::Segment(self.segment.header.index);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => open_segment(&*self.storage.upgrade().ok_or_else(closed)?, &self.segment)?,
+        };
+        self.buffer_len = 0;
+        self.buffer_len = self
+            .file
+            .insert(file)
+            .read_at(self.position, &mut self.buffer)
+            .map_err(|io| io.in_file(name, "cannot read the segment").at(self.position))?;
+        self.buffer_start = self.position;
+        Ok(())
     }
 
     fn begin_batch(&mut self, payload: usize, len: usize) -> Result<()> {

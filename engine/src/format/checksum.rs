@@ -3,6 +3,7 @@
 use crc32fast::Hasher;
 
 /// Checksum of `bytes`.
+#[inline]
 pub fn of(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
@@ -15,17 +16,22 @@ impl Running {
     /// Nothing hashed yet.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a checksum is begun, it has no default value")]
+    #[inline]
     pub fn new() -> Running {
         Running(Hasher::new())
     }
 
     /// Adds the next piece.
+    #[inline]
     pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
+        if !piece.is_empty() {
+            self.0.update(piece);
+        }
     }
 
     /// The checksum of everything added.
     #[must_use]
+    #[inline]
     pub fn finish(self) -> u32 {
         self.0.finalize()
     }
@@ -33,6 +39,7 @@ impl Running {
 
 /// Checksum of a frame header's bytes behind the checksum: starts from the segment's seed and ends with the frame's offset, so that a header
 /// proves itself only in its own segment and place.
+#[inline]
 pub fn of_frame_header(seed: u32, header_tail: &[u8], offset: u64) -> u32 {
     let mut hasher = Hasher::new_with_initial(seed);
     let mut bytes = [0; 28];

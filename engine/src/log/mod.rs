@@ -290,11 +290,12 @@ impl<S: Storage> Log<S> {
     /// What an operator wants to see.
     pub fn stat(&self) -> Stat {
         let (segments, doomed) = self.chain.counts();
+        let checkpoint = self.checkpoint_so_far();
         let mut stat = Stat {
             last_seq: self.last_seq(),
             durable_seq: self.durable_seq(),
-            checkpoint_seq: self.checkpoint_seq(),
-            checkpoint_covered: self.checkpoint_so_far().covered,
+            checkpoint_seq: checkpoint.n,
+            checkpoint_covered: checkpoint.covered,
             oldest_seq: self.oldest_seq(),
             floor_seq: self.chain.forgotten().0,
             epoch: self.found.epoch,

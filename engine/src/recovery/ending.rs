@@ -116,6 +116,7 @@ fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -
 }
 
 /// The position behind `frame`.
+#[inline(always)]
 fn step<F: File>(
     window: &mut Window<'_, F>,
     at: Position,
@@ -179,7 +180,9 @@ impl Scanned {
         let name = FileName::Segment(begin.header.index);
         let from = self.positions.iter().rposition(|position| position.offset <= offset).unwrap_or(0);
         let mut at = self.positions[from];
-        let mut window = Window::new(file, buffer);
+        // No more than is needed: what stands behind was read already.
+        let len = ((offset.saturating_sub(at.offset)) as usize).clamp(MIN_WINDOW_BYTES, buffer.len());
+        let mut window = Window::new(file, &mut buffer[..len]);
         let mut walk = Walk::resume(begin.header, at.offset, at.relative);
         let mut ignored = Scanned { positions: Vec::new(), ..*self };
         let mut whole = at;

@@ -138,7 +138,7 @@ fn copy_frames<F: File>(
     let changed = || {
         Error::new(Code::Corrupt, "the segment changed while it was read, or reads differ; check the device and open again").in_file(name)
     };
-    let mut memory = scan_buffer(copy.segment.capacity)?;
+    let mut memory = scan_buffer(copy.end - copy.from)?;
     let piece_max = memory.len() as u64;
     let mut window = Window::new(source, &mut memory);
     let mut at = copy.from;

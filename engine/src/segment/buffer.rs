@@ -42,16 +42,19 @@ impl CommitBuffer {
     }
 
     /// Offset behind the last byte.
+    #[inline]
     pub fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64
     }
 
     /// The frames.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Whether a frame of `len` bytes fits without allocating.
+    #[inline]
     pub fn has_room(&self, len: u64) -> bool {
         len <= (self.bytes.capacity() - self.bytes.len()) as u64
     }
@@ -66,10 +69,10 @@ impl CommitBuffer {
     pub fn push(&mut self, segment: &SegmentHeader, header: &FrameHeader, body: &impl Payload) -> Placed {
         let offset = self.end();
         debug_assert!(offset.is_multiple_of(FRAME_ALIGN as u64) && self.has_room(header.len()));
-        let mut encoded = [0; FRAME_HEADER_LEN];
-        let crc = header.encode(segment.seed, offset, &mut encoded);
-        self.bytes.extend_from_slice(&encoded);
-        let payload = self.bytes.len();
+        let start = self.bytes.len();
+        let payload = start + FRAME_HEADER_LEN;
+        self.bytes.resize(payload, 0);
+        let crc = header.encode(segment.seed, offset, &mut self.bytes[start..]);
         body.visit(&mut |piece| self.bytes.extend_from_slice(piece));
         debug_assert_eq!(self.bytes.len() - payload, header.payload_len as usize);
         self.bytes.resize(payload + padded(u64::from(header.payload_len)) as usize, 0);

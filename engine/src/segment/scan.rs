@@ -31,14 +31,12 @@ impl<'a, F: File> Window<'a, F> {
     }
 
     /// The bytes at `offset`, which are at most as many as the buffer holds; `None` where the file ends before.
+    #[inline]
     pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, IoError> {
         debug_assert!(len <= self.buffer.len());
         let end = offset + len as u64;
         if offset < self.start || end > self.start + self.len as u64 {
-            self.len = 0;
-            self.len = self.file.read_at(offset, self.buffer)?;
-            self.start = offset;
-            self.bytes_read += self.len as u64;
+            self.fill(offset)?;
         }
         let from = (offset - self.start) as usize;
         Ok(self.buffer[..self.len].get(from..from + len))
@@ -52,6 +50,15 @@ impl<'a, F: File> Window<'a, F> {
         }
         // The buffer was filled from `offset` on, and the file ends before.
         Ok(&self.buffer[..self.len])
+    }
+
+    #[cold]
+    fn fill(&mut self, offset: u64) -> Result<(), IoError> {
+        self.len = 0;
+        self.len = self.file.read_at(offset, self.buffer)?;
+        self.start = offset;
+        self.bytes_read += self.len as u64;
+        Ok(())
     }
 
     /// The checksum of a range of any length; `None` where the file ends before.
@@ -150,6 +157,7 @@ impl Walk {
     }
 
     /// The next frame, verified whole, or why there is none.
+    #[inline(always)]
     pub fn next<F: File>(&mut self, window: &mut Window<'_, F>) -> Result<Result<Frame, Stop>, IoError> {
         if self.ended {
             return Ok(Err(Stop::Ended));
