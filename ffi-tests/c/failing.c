@@ -655,7 +655,7 @@ static void a_small_file_system_that_fills_up(const char *dir)
 {
   /* A mount that nobody else sees, and that ends with this process. */
   if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) skip("no mount namespace may be made");
-  if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount("wal", dir, "tmpfs", 0, "size=1m") != 0) {
+  if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 || mount("wal", dir, "tmpfs", 0, "size=1m") != 0) {
     skip("no file system may be mounted");
   }
   const char *log = path_in(dir, "log"), *ballast = path_in(dir, "ballast");
