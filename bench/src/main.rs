@@ -7,7 +7,7 @@
 //!
 //!     QUICK=1         a shorter run, for a first look
 //!     BENCH_DIR=path  where to measure; the default is beside the program
-//!     ONLY=w1,w4      only these
+//!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 memory
 
 mod abi;
 mod allocations;

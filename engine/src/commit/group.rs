@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::state::{Mark, TakenBack};
+use super::state::{Mark, State, TakenBack};
 use super::{Committer, Guard, add, poisoned};
 use crate::error::{Code, Error, Result};
 use crate::format::manifest_slot::Bound;
@@ -152,7 +152,7 @@ impl<S: Storage> Committer<S> {
                 let name = FileName::Segment(state.active.header.index);
                 let error =
                     io.in_file(name, "cannot sync the segment: what was not synced before is in doubt; close the log and open it again");
-                let error = Error { code: Code::Failed, ..error }.seqs(state.synced.tail.seq + 1, state.tail.seq);
+                let error = in_doubt(error, &state);
                 (state, Err(error))
             }
         }
@@ -208,8 +208,8 @@ impl<S: Storage> Committer<S> {
         let good = state.written.tail.seq;
         if state.failure.is_some() || state.accepted > good {
             self.fail(&mut state);
-            let failure = state.check_usable();
-            return (state, failure.and(Err(error)));
+            let error = in_doubt(error, &state);
+            return (state, Err(error));
         }
         let error = if state.tail.seq > good { error.seqs(good + 1, state.tail.seq) } else { error };
         // Appends wait from here on; calls that wait for records above `good` return the error.
@@ -233,8 +233,8 @@ impl<S: Storage> Committer<S> {
             // The records may be there after all, so nobody may hear that they are not.
             self.fail(&mut state);
             state.taken_back = None;
-            let failure = state.check_usable();
-            return (state, failure.and(Err(error)));
+            let error = in_doubt(error, &state);
+            return (state, Err(error));
         }
         state.taken_back = Some(TakenBack { error, good, clean: true });
         let written = state.written;
@@ -255,6 +255,14 @@ impl<S: Storage> Committer<S> {
             self.changed.notify_all();
         }
     }
+}
+
+/// What the call that met the failure of a handle returns: its own error, under the code that says what it means.
+fn in_doubt<F>(error: Error, state: &State<F>) -> Error {
+    let what = "writing or syncing the segment failed, and what was not synced before is in doubt; close the log and open it again";
+    let (seq, seq_last) =
+        state.failure.filter(|failure| failure.last > failure.durable).map_or((0, 0), |failure| (failure.durable + 1, failure.last));
+    Error { code: Code::Failed, what, ..error }.seqs(seq, seq_last)
 }
 
 fn zero<F: File>(file: &F, mut from: u64, end: u64) -> core::result::Result<(), IoError> {

@@ -153,6 +153,11 @@ impl<S: Storage> Cursor<S> {
             || self.limit() >= self.expected.max(self.after + 1)
     }
 
+    /// What the cursor met and keeps answering.
+    pub fn damage(&self) -> Option<Error> {
+        self.damage
+    }
+
     /// Whether the log was closed.
     pub fn is_closed(&self) -> bool {
         self.chain.is_closed()

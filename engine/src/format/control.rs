@@ -105,7 +105,7 @@ impl Open {
         };
         let in_range = open.first_seq.max(open.checkpoint.n) <= seq::MAX && open.epoch < u64::MAX;
         let order_is_right = in_range && open.first_seq > open.before.seq && open.before.seq >= open.before.data_seq;
-        let dense = open.how == How::Recovered || open.first_seq == open.before.seq + 1;
+        let dense = open.how == How::Recovered || open.before.seq.checked_add(1) == Some(open.first_seq);
         (order_is_right && dense && (how == How::Rotated) <= (open.link.index != 0)).then_some(open)
     }
 }

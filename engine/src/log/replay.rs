@@ -39,19 +39,20 @@ impl<S: Storage> Replay<S> {
             let slice =
                 if self.cursor.shows_unsynced() { Some(left.unwrap_or(Duration::MAX).min(Duration::from_micros(LOOK_US))) } else { left };
             let cursor = &self.cursor;
-            let writer = self.writer.upgrade();
-            let failed = || writer.as_ref().is_some_and(|writer| writer.committer.is_poisoned());
-            cursor.wait_until(slice, || cursor.has_more() || cursor.is_closed() || failed());
+            // Never held while it waits: it would hold the log's lock beyond the log's close.
+            let failure = || self.writer.upgrade().and_then(|writer| writer.committer.check_usable().err());
+            cursor.wait_until(slice, || cursor.has_more() || cursor.is_closed() || failure().is_some());
             if cursor.is_closed() {
                 return Err(Error::new(Code::Closed, "the log has been shut down or closed"));
+            }
+            if let Some(damage) = cursor.damage() {
+                return Err(damage);
             }
             if cursor.has_more() {
                 return Ok(Waited::Durable);
             }
-            if let Some(writer) = &writer
-                && failed()
-            {
-                writer.committer.check_usable()?;
+            if let Some(failure) = failure() {
+                return Err(failure);
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Ok(Waited::TimedOut);

@@ -10,7 +10,7 @@ use crate::format::segment_header::{BadHeader, SegmentHeader};
 use crate::names::FileName;
 use crate::segment::head::{HEAD_LEN, decode_open};
 use crate::segment::scan::{self, Behind, Window};
-use crate::seq::Seq;
+use crate::seq::{self, Seq};
 use crate::storage::{Access, File, IoKind, Storage};
 
 /// A file under a segment's name, whole or not.
@@ -32,7 +32,7 @@ pub(super) fn highest_used<S: Storage>(surveyor: &mut Surveyor<'_, S>, from: u32
     for index in indexes {
         looks.extend(look(surveyor, index)?);
     }
-    let ends: Vec<End> = looks.iter().filter_map(|look| look.frames.last_end).collect();
+    let ends: Vec<End> = looks.iter().filter_map(|look| look.frames.last_end).filter(|end| end.last_seq < seq::MAX).collect();
     for look in &looks {
         if let Some(open) = look.open {
             highest = highest.max(open.before.seq).max(open.first_seq - 1).max(open.checkpoint.n);
@@ -41,7 +41,9 @@ pub(super) fn highest_used<S: Storage>(surveyor: &mut Surveyor<'_, S>, from: u32
             highest = highest.max(first_seq + look.frames.relative_last - 1);
         }
     }
-    Ok(ends.iter().map(|end| end.last_seq).fold(highest, Seq::max))
+    let ended = ends.iter().map(|end| end.last_seq).fold(highest, Seq::max);
+    // A number that no log gives out proves nothing.
+    Ok(if ended < seq::MAX { ended } else { known })
 }
 
 /// The seq to which the relative ones of a segment refer, as its OPEN says, the END before it, or the manifest's bound in it.

@@ -9,6 +9,7 @@ use crate::format::control::{How, Link};
 use crate::format::frame::FrameHeader;
 use crate::names::FileName;
 use crate::segment::head::{Head, ends_as_linked};
+use crate::seq::Seq;
 use crate::storage::{File, Storage};
 
 impl<S: Storage> Surveyor<'_, S> {
@@ -93,11 +94,18 @@ impl<S: Storage> Surveyor<'_, S> {
     /// The segments that count: back from the bound to the oldest, then forward by rotated OPENs.
     fn chain(&mut self) -> Result<Vec<Fact>> {
         let bound = self.manifest.bound;
-        let mut head = self.load(bound.segment)?;
+        // Where a segment cannot be looked into, everything from the floor to what stands behind it is at risk.
+        let floor = self.manifest.floor;
+        let at_risk = |last: Seq| {
+            move |error: Error| {
+                if error.code == Code::Corrupt && error.seq == 0 { error.seqs(floor + 1, last.max(floor + 1)) } else { error }
+            }
+        };
+        let mut head = self.load(bound.segment).map_err(at_risk(if self.dirty { Seq::MAX } else { bound.tail.seq }))?;
         let vouched_open = bound.offset > head.header.data_start;
         let begins_late = head.open.is_some_and(|open| open.first_seq > bound.tail.seq + 1);
         if vouched_open && (head.open.is_none() || begins_late) {
-            return Err(bad_open(bound.segment));
+            return Err(at_risk(Seq::MAX)(bad_open(bound.segment)));
         }
         let last = head.header.index;
         let mut chain = vec![Fact { header: head.header, open: head.open }];
@@ -111,11 +119,12 @@ impl<S: Storage> Surveyor<'_, S> {
                 .in_file(FileName::Segment(head.header.index))
                 .at(DATA_START));
             }
-            let predecessor = self.load(link.index)?;
+            let before = head.open.map_or(floor, |open| open.before.seq);
+            let predecessor = self.load(link.index).map_err(at_risk(before))?;
             if predecessor.open.is_none() {
-                return Err(bad_open(link.index));
+                return Err(at_risk(before)(bad_open(link.index)));
             }
-            self.check_link(&predecessor, &link)?;
+            self.check_link(&predecessor, &link).map_err(at_risk(before))?;
             chain.push(Fact { header: predecessor.header, open: predecessor.open });
             head = predecessor;
         }
@@ -151,6 +160,10 @@ impl<S: Storage> Surveyor<'_, S> {
                     "there are segments behind the end that the manifest names: the manifest is an old copy; restore the newest",
                 )
                 .in_file(FileName::Segment(fact.header.index)));
+            }
+            if predecessor.open.is_none() {
+                // The successor vouches for it, even where the bound does not.
+                return Err(bad_open(current).seqs(self.manifest.floor + 1, Seq::MAX));
             }
             self.check_link(&predecessor, &link)?;
             chain.push(fact);
@@ -233,7 +246,8 @@ impl<S: Storage> Surveyor<'_, S> {
                 .at(vouched));
         };
         if let Some(end) = scanned.successor {
-            self.check_successor(end.successor)?;
+            let next = scanned.end.tail.seq + 1;
+            self.check_successor(end.successor).map_err(|error| if error.seq == 0 { error.seqs(next, Seq::MAX) } else { error })?;
         }
         scanned.report_dropped(&begin, &mut self.report);
         Ok((self.ending_at(last, &begin, &scanned, position), scanned))

@@ -270,6 +270,7 @@ pub struct Behind {
 /// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
 pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
     let mut found = Behind::default();
+    let mut last_batch = None;
     let mut at = from;
     while at < segment.capacity {
         let len = (segment.capacity - at).min(window.buffer.len() as u64) as usize;
@@ -303,16 +304,15 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
                 found.watermark = found.watermark.max(header.watermark);
                 found.end = found.end.max(offset + header.len());
                 found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
-                // As much of the payload as a batch's count or an END needs, if it is at hand.
+                match header.kind {
+                    Kind::Open | Kind::End => {}
+                    Kind::Batch => last_batch = Some((offset, header)),
+                    Kind::Record | Kind::First | Kind::Middle | Kind::Last => {
+                        found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
+                    }
+                }
                 let payload = bytes.get(place + FRAME_HEADER_LEN..).unwrap_or(&[]);
                 let payload = &payload[..payload.len().min(header.payload_len as usize)];
-                let records = match header.kind {
-                    Kind::Open | Kind::End => 0,
-                    Kind::Batch => batch::count(payload, u64::from(header.payload_len)).unwrap_or(1),
-                    Kind::Record | Kind::First | Kind::Middle | Kind::Last => 1,
-                };
-                found.relative_last =
-                    found.relative_last.max((u64::from(header.relative_seq) + u64::from(records)) * u64::from(records > 0));
                 if header.kind == Kind::End && payload_crc(&[payload]) == header.payload_crc {
                     found.last_end = End::decode(payload);
                 }
@@ -322,6 +322,13 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
             break;
         }
         at += advance as u64;
+    }
+    if let Some((offset, header)) = last_batch {
+        // How many records it holds is known only if its payload is right.
+        let payload = offset + FRAME_HEADER_LEN as u64;
+        let is_right = window.checksum(payload, padded(u64::from(header.payload_len)))? == Some(header.payload_crc);
+        let count = if is_right { batch_records(window, payload, header.payload_len)? } else { None };
+        found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + u64::from(count.unwrap_or(1)));
     }
     Ok(found)
 }
