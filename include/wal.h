@@ -161,7 +161,7 @@
  * what survives is a prefix of what was appended: never a record without those before it. In
  * WAL_SYNC_BATCH appends wait rather than leave more than batch_records records at risk (a
  * larger batch is appended alone, once nothing else is). WAL_SYNC_OS and WAL_SYNC_NONE sync in
- * the background every 16 MiB.
+ * the background every quarter of a segment, and every 16 MiB at the latest.
  *
  *
  * ERRORS

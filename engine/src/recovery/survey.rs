@@ -33,19 +33,20 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
     names.sort_unstable();
     let prefix = config.recovery == Recovery::Prefix;
     let (manifest, both_slots, rebuilt) = match manifest::read(storage)? {
-        Read::Valid(manifest, both_slots) => (manifest, both_slots, false),
+        Read::Valid(manifest, both_slots) => (manifest, both_slots, None),
         Read::Missing | Read::Invalid => {
             if !holds_frames(storage, &names)? {
                 return Ok(Survey::Nothing(names));
             }
+            let damage = Error::new(
+                Code::Corrupt,
+                "the manifest is missing or both its slots are damaged, but there are segments with records; restore it, or open with WAL_RECOVER_PREFIX to rebuild it",
+            )
+            .in_file(FileName::Manifest);
             if !prefix {
-                return Err(Error::new(
-                    Code::Corrupt,
-                    "the manifest is missing or both its slots are damaged, but there are segments with records; restore it, or open with WAL_RECOVER_PREFIX to rebuild it",
-                )
-                .in_file(FileName::Manifest));
+                return Err(damage);
             }
-            (rebuild(storage, config, &names)?, true, true)
+            (rebuild(storage, config, &names)?, true, Some(damage))
         }
     };
     if config.expected_log_id.is_some_and(|expected| expected != manifest.log_id) {
@@ -53,8 +54,9 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
             .in_file(FileName::Manifest));
     }
     let mut found = run(Surveyor::new(storage, names, manifest, both_slots), prefix, full)?;
-    found.report.rebuilt_manifest = rebuilt;
-    found.report.clean &= !rebuilt;
+    found.report.rebuilt_manifest = rebuilt.is_some();
+    found.report.clean &= rebuilt.is_none();
+    found.report.damage = found.report.damage.or(rebuilt);
     Ok(Survey::Log(Box::new(found)))
 }
 
