@@ -10,16 +10,30 @@ use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
 use crate::protocol::torn::{self, Verdict};
 use crate::segment::buffer::Placed;
-use crate::segment::scan::{self, Behind, Frame, MIN_WINDOW_BYTES, Stop, Walk, Window};
+use crate::segment::scan::{Behind, Frame, MIN_WINDOW_BYTES, Stop, Walk, Window};
 use crate::seq::{Seq, Tail};
 use crate::storage::{File, IoError};
 
 /// How many positions a scan remembers, so that it can go back to the vouched point without reading much again.
 const POSITIONS: usize = 64;
 
+/// The stack of a search for frames behind the end, in bytes.
+const SEARCH_BYTES: usize = 64 << 10;
+/// The most that the scan of an unclean log's last segment holds at once, so that what has to be copied is read once; in bytes.
+const TAIL_BYTES: u64 = 6 << 20;
+
+/// A read buffer for the last segment of a log that was not closed.
+pub(super) fn tail_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
+    buffer_of(TAIL_BYTES.min(segment_bytes))
+}
+
 /// A read buffer for scans.
 pub(super) fn scan_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
-    let len = (BUFFER_BYTES as u64).min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
+    buffer_of((BUFFER_BYTES as u64).min(segment_bytes))
+}
+
+fn buffer_of(len: u64) -> Result<Vec<u8>> {
+    let len = len.max(MIN_WINDOW_BYTES as u64) as usize;
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
     buffer.resize(len, 0);
@@ -57,15 +71,20 @@ pub(super) struct Scanned {
 }
 
 /// Walks through a segment, to `limit` at the most.
-pub(super) fn scan_segment<F: File>(file: &F, begin: &Begin, buffer: &mut [u8], limit: u64, report: &mut Report) -> Result<Scanned> {
+pub(super) fn scan_segment<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64, report: &mut Report) -> Result<Scanned> {
     let name = FileName::Segment(begin.header.index);
-    let mut window = Window::new(file, buffer);
-    let outcome = scan_window(&mut window, begin, limit);
-    report.bytes_read += window.bytes_read();
+    let before = window.bytes_read();
+    let outcome = scan_window(window, begin, limit, report);
+    report.bytes_read += window.bytes_read() - before;
     outcome.map_err(|io| io.in_file(name, "cannot read the segment"))
 }
 
-fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -> core::result::Result<Scanned, IoError> {
+fn scan_window<F: File>(
+    window: &mut Window<'_, F>,
+    begin: &Begin,
+    limit: u64,
+    report: &mut Report,
+) -> core::result::Result<Scanned, IoError> {
     let header = begin.header;
     let mut walk = Walk::new(header);
     let mut at = Position { offset: header.data_start, relative: 0, tail: begin.tail, last_frame: Placed::default() };
@@ -80,6 +99,7 @@ fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -
         behind: Behind::default(),
         positions: Vec::new(),
     };
+    let mut keep = 0;
     let apart = header.capacity / POSITIONS as u64;
     let stop = loop {
         if walk.offset() >= limit {
@@ -105,14 +125,43 @@ fn scan_window<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64) -
         if at.offset - positions[positions.len() - 1].offset >= apart {
             positions.push(at);
         }
+        if window.keeps() {
+            // What nothing vouches for is copied from here, and the vouched point is looked for from the position in front of it.
+            while positions.get(keep + 1).is_some_and(|position| position.offset <= scanned.watermark) {
+                keep += 1;
+            }
+            window.keep(positions[keep].offset);
+        }
     };
     if stop != Stop::Full || walk.offset() < limit {
-        scanned.behind = scan::behind(window, &header, at.offset, walk.records())?;
+        scanned.behind = search_behind(window, &header, at.offset, walk.records(), report)?;
     }
     scanned.valid = at.offset;
     scanned.stop = stop;
     scanned.positions = positions;
     Ok(scanned)
+}
+
+/// What stands behind the end. Goes through what the window holds, and on from there with a buffer of its own, so that the window goes on holding it.
+fn search_behind<F: File>(
+    window: &mut Window<'_, F>,
+    header: &SegmentHeader,
+    from: u64,
+    next_relative: u32,
+    report: &mut Report,
+) -> core::result::Result<Behind, IoError> {
+    let mut behind = Behind::default();
+    let (start, len) = window.held();
+    let held_end = (start + len as u64).min(header.capacity);
+    let mut at = from;
+    if (start..held_end).contains(&from) {
+        at = behind.search(window, header, from..held_end, next_relative)?;
+    }
+    let mut buffer = [0; SEARCH_BYTES];
+    let mut rest = Window::new(window.file(), &mut buffer);
+    behind.search(&mut rest, header, at..header.capacity, next_relative)?;
+    report.bytes_read += rest.bytes_read();
+    Ok(behind)
 }
 
 /// The position behind `frame`.
@@ -176,22 +225,19 @@ impl Scanned {
     }
 
     /// The last position up to `offset` that is not between the fragments of a record; `None` if no frame ends at `offset`.
-    pub(super) fn position_at<F: File>(&self, file: &F, begin: &Begin, buffer: &mut [u8], offset: u64) -> Result<Option<Position>> {
+    pub(super) fn position_at<F: File>(&self, window: &mut Window<'_, F>, begin: &Begin, offset: u64) -> Result<Option<Position>> {
         let name = FileName::Segment(begin.header.index);
         let from = self.positions.iter().rposition(|position| position.offset <= offset).unwrap_or(0);
         let mut at = self.positions[from];
-        // No more than is needed: what stands behind was read already.
-        let len = ((offset.saturating_sub(at.offset)) as usize).clamp(MIN_WINDOW_BYTES, buffer.len());
-        let mut window = Window::new(file, &mut buffer[..len]);
         let mut walk = Walk::resume(begin.header, at.offset, at.relative);
         let mut ignored = Scanned { positions: Vec::new(), ..*self };
         let mut whole = at;
         while at.offset < offset {
-            let next = walk.next(&mut window).map_err(|io| io.in_file(name, "cannot read the segment"))?;
+            let next = walk.next(window).map_err(|io| io.in_file(name, "cannot read the segment"))?;
             let Ok(frame) = next else {
                 return Ok(None);
             };
-            at = step(&mut window, at, &frame, &mut ignored).map_err(|io| io.in_file(name, "cannot read the segment"))?;
+            at = step(window, at, &frame, &mut ignored).map_err(|io| io.in_file(name, "cannot read the segment"))?;
             if !matches!(frame.header.kind, Kind::First | Kind::Middle) {
                 whole = at;
             }

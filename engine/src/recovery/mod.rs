@@ -106,6 +106,8 @@ pub struct Found {
     pub ending: Ending,
     /// Whether a slot of the manifest has to be written again, the log being clean otherwise.
     pub restore_slot: bool,
+    /// The end of the last segment as it was read, so that what is copied is what was verified.
+    pub held: Option<Held>,
     /// The highest checkpoint.
     pub checkpoint: Checkpoint,
     /// Files that nothing needs once the opening is committed, and that it needs until then.
@@ -142,6 +144,13 @@ pub struct Unclean {
     pub copy: Option<Copy>,
     /// The tail behind them.
     pub tail: Tail,
+}
+
+/// Bytes of a segment in memory.
+pub struct Held {
+    buffer: Vec<u8>,
+    /// Their offset and how many there are.
+    place: (u64, usize),
 }
 
 /// Frames that nothing vouches for.

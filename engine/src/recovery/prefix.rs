@@ -7,6 +7,7 @@ use super::{Ending, Found, Unclean};
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::names::FileName;
+use crate::segment::scan::Window;
 use crate::seq::{Seq, Tail};
 use crate::storage::{File, Storage};
 
@@ -58,6 +59,7 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
         segments,
         ending: Ending::Unclean(unclean),
         restore_slot: false,
+        held: None,
         checkpoint: kept.checkpoint,
         until_commit: Vec::new(),
         leftovers,
@@ -97,7 +99,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
     }
     let limit = successor.map_or(head.header.capacity, |(_, open)| open.link.end);
     let mut buffer = scan_buffer(surveyor.family.segment_bytes)?;
-    let scanned = scan_segment(&head.file, &begin, &mut buffer, limit, &mut surveyor.report)?;
+    let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, limit, &mut surveyor.report)?;
     let vouched = scanned.vouched(surveyor.bound_in(&fact));
     let must_reach = if successor.is_some() { limit } else { vouched };
     if let Err(damage) = scanned.check_end(&begin, must_reach) {

@@ -1,7 +1,7 @@
 //! The commit of an unclean opening: what nothing vouches for is made durable in a new segment, and one manifest write makes that count.
 
 use super::ending::scan_buffer;
-use super::{Copy, Ending, Found, Unclean};
+use super::{Copy, Ending, Found, Held, Unclean};
 use crate::chain::Segment;
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
@@ -138,9 +138,13 @@ fn copy_frames<F: File>(
     let changed = || {
         Error::new(Code::Corrupt, "the segment changed while it was read, or reads differ; check the device and open again").in_file(name)
     };
-    let mut memory = scan_buffer(copy.end - copy.from)?;
-    let piece_max = memory.len() as u64;
-    let mut window = Window::new(source, &mut memory);
+    let Held { mut buffer, place } = match found.held.take() {
+        Some(held) => held,
+        None => Held { buffer: scan_buffer(copy.end - copy.from)?, place: (0, 0) },
+    };
+    // A piece goes through the output's buffer as well.
+    let piece_max = buffer.len().min(BUFFER_BYTES) as u64;
+    let mut window = Window::resume(source, &mut buffer, place);
     let mut at = copy.from;
     while at < copy.end {
         let bytes = window.bytes(at, FRAME_HEADER_LEN).map_err(cannot_read)?.ok_or_else(changed)?;

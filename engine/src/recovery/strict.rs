@@ -1,14 +1,15 @@
 //! The log as it should be: one chain from the oldest segment to the end, or the first thing that is wrong with it.
 
-use super::ending::{Begin, Scanned, scan_buffer, scan_segment};
+use super::ending::{Begin, Scanned, scan_buffer, scan_segment, tail_buffer};
 use super::surveyor::{Fact, Surveyor};
-use super::{Copy, Ending, Found, Position, Report, Unclean};
+use super::{Copy, Ending, Found, Held, Position, Report, Unclean};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
 use crate::format::control::{How, Link};
 use crate::format::frame::FrameHeader;
 use crate::names::FileName;
 use crate::segment::head::{Head, ends_as_linked};
+use crate::segment::scan::Window;
 use crate::seq::Seq;
 use crate::storage::{File, Storage};
 
@@ -35,8 +36,10 @@ impl<S: Storage> Surveyor<'_, S> {
         // What the copying still reads, and what an END still names, may not be used again before the new segment is committed.
         let mut until_commit = Vec::new();
         let mut restore_slot = false;
+        let mut held = None;
         let ending = if self.dirty {
-            let (ending, scanned) = self.unclean(last)?;
+            let (ending, scanned, bytes) = self.unclean(last)?;
+            held = Some(bytes);
             restore_slot = !self.manifest.dirty && self.ends_at_bound(last, &scanned);
             if scanned.checkpoint.n > checkpoint.n {
                 checkpoint = scanned.checkpoint;
@@ -77,6 +80,7 @@ impl<S: Storage> Surveyor<'_, S> {
             checkpoint,
             leftovers,
             restore_slot,
+            held,
             until_commit,
             aside: self.evidence(&chain),
             highest_index: self.highest_index(),
@@ -186,7 +190,7 @@ impl<S: Storage> Surveyor<'_, S> {
             let begin = Begin { header: fact.header, first_seq: open.first_seq, tail: open.before };
             let file = self.load(fact.header.index)?.file;
             let mut buffer = scan_buffer(self.family.segment_bytes)?;
-            let scanned = scan_segment(&file, &begin, &mut buffer, fact.header.capacity, &mut self.report)?;
+            let scanned = scan_segment(&mut Window::new(&file, &mut buffer), &begin, fact.header.capacity, &mut self.report)?;
             if open.how == How::Rotated || has_successor || scanned.vouched(0) > 0 {
                 return Err(Error::new(
                     Code::Corrupt,
@@ -231,15 +235,20 @@ impl<S: Storage> Surveyor<'_, S> {
     }
 
     /// The last segment of a log that was not closed.
-    fn unclean(&mut self, last: Fact) -> Result<(Ending, Scanned)> {
+    fn unclean(&mut self, last: Fact) -> Result<(Ending, Scanned, Held)> {
         let file = self.load(last.header.index)?.file;
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
+        let mut buffer = tail_buffer(self.family.segment_bytes)?;
         let begin = self.begin(last);
-        let scanned = scan_segment(&file, &begin, &mut buffer, last.header.capacity, &mut self.report)?;
+        let mut window = Window::new(&file, &mut buffer);
+        window.keep(last.header.data_start);
+        let scanned = scan_segment(&mut window, &begin, last.header.capacity, &mut self.report)?;
         let bound = self.bound_in(&last);
         let vouched = scanned.vouched(bound);
         scanned.check_end(&begin, vouched)?;
-        let position = scanned.position_at(&file, &begin, &mut buffer, vouched.max(last.header.data_start))?;
+        let before = window.bytes_read();
+        let position = scanned.position_at(&mut window, &begin, vouched.max(last.header.data_start))?;
+        self.report.bytes_read += window.bytes_read() - before;
+        let place = window.held();
         let Some(position) = position.filter(|position| bound < vouched || bound == 0 || position.tail == self.manifest.bound.tail) else {
             return Err(Error::new(Code::Corrupt, "what vouches for this segment names a place where no frame ends")
                 .in_file(FileName::Segment(last.header.index))
@@ -250,7 +259,7 @@ impl<S: Storage> Surveyor<'_, S> {
             self.check_successor(end.successor).map_err(|error| if error.seq == 0 { error.seqs(next, Seq::MAX) } else { error })?;
         }
         scanned.report_dropped(&begin, &mut self.report);
-        Ok((self.ending_at(last, &begin, &scanned, position), scanned))
+        Ok((self.ending_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))
     }
 
     fn ending_at(&self, last: Fact, begin: &Begin, scanned: &Scanned, vouched: Position) -> Ending {
@@ -291,7 +300,7 @@ impl<S: Storage> Surveyor<'_, S> {
             if end <= head.header.data_start {
                 continue;
             }
-            let scanned = scan_segment(&head.file, &begin, &mut buffer, end, &mut self.report)?;
+            let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, end, &mut self.report)?;
             scanned.check_end(&begin, end)?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
 use crate::segment::head::{Family, Head, load};
+use crate::segment::scan::Window;
 use crate::seq::Tail;
 use crate::storage::{Access, Storage};
 
@@ -66,7 +67,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         }
         let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
         let mut buffer = scan_buffer(self.family.segment_bytes)?;
-        let scanned = scan_segment(&head.file, &begin, &mut buffer, head.header.capacity, &mut self.report)?;
+        let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, head.header.capacity, &mut self.report)?;
         if head.open.is_none() {
             scanned.check_end(&begin, scanned.vouched(0))?;
         }

@@ -1,5 +1,7 @@
 //! Where does the data of a segment end, and what stands behind it? Needs neither std nor an allocator: the caller brings the buffer.
 
+use core::ops::Range;
+
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
 use crate::format::constants::{
@@ -20,6 +22,8 @@ pub struct Window<'a, F: File> {
     buffer: &'a mut [u8],
     start: u64,
     len: usize,
+    /// Bytes from here on stay in the buffer while later ones are read, as long as there is room; `u64::MAX` if none need to.
+    keep_from: u64,
     bytes_read: u64,
 }
 
@@ -27,7 +31,32 @@ impl<'a, F: File> Window<'a, F> {
     /// A window over `file`; `buffer` holds at least `MIN_WINDOW_BYTES`.
     pub fn new(file: &'a F, buffer: &'a mut [u8]) -> Window<'a, F> {
         debug_assert!(buffer.len() >= MIN_WINDOW_BYTES);
-        Window { file, buffer, start: 0, len: 0, bytes_read: 0 }
+        Window { file, buffer, start: 0, len: 0, keep_from: u64::MAX, bytes_read: 0 }
+    }
+
+    /// The same over a buffer that holds `held` of the file already, as another window's `held` said.
+    pub fn resume(file: &'a F, buffer: &'a mut [u8], held: (u64, usize)) -> Window<'a, F> {
+        Window { start: held.0, len: held.1, ..Window::new(file, buffer) }
+    }
+
+    /// From now on keeps what it holds from `offset` on, so that it is read once. Given up when the buffer has no room for that.
+    pub fn keep(&mut self, offset: u64) {
+        self.keep_from = offset;
+    }
+
+    /// Whether it keeps anything.
+    pub fn keeps(&self) -> bool {
+        self.keep_from != u64::MAX
+    }
+
+    /// The file that it looks at.
+    pub fn file(&self) -> &'a F {
+        self.file
+    }
+
+    /// Offset and length of what the buffer holds.
+    pub fn held(&self) -> (u64, usize) {
+        (self.start, self.len)
     }
 
     /// The bytes at `offset`, which are at most as many as the buffer holds; `None` where the file ends before.
@@ -36,7 +65,7 @@ impl<'a, F: File> Window<'a, F> {
         debug_assert!(len <= self.buffer.len());
         let end = offset + len as u64;
         if offset < self.start || end > self.start + self.len as u64 {
-            self.fill(offset)?;
+            self.fill(offset, len)?;
         }
         let from = (offset - self.start) as usize;
         Ok(self.buffer[..self.len].get(from..from + len))
@@ -48,12 +77,30 @@ impl<'a, F: File> Window<'a, F> {
             let from = (offset - self.start) as usize;
             return Ok(&self.buffer[from..from + len]);
         }
-        // The buffer was filled from `offset` on, and the file ends before.
-        Ok(&self.buffer[..self.len])
+        // The file ends before.
+        let from = (offset - self.start) as usize;
+        Ok(self.buffer[..self.len].get(from..).unwrap_or(&[]))
     }
 
     #[cold]
-    fn fill(&mut self, offset: u64) -> Result<(), IoError> {
+    fn fill(&mut self, offset: u64, len: usize) -> Result<(), IoError> {
+        let held_end = self.start + self.len as u64;
+        if self.keep_from < offset {
+            let kept = held_end.saturating_sub(self.keep_from) as usize;
+            let is_held = self.keep_from >= self.start && offset <= held_end;
+            // With little room behind what is kept, reading would go in crumbs.
+            let fits = (offset - self.keep_from) as usize + len <= self.buffer.len() && kept <= self.buffer.len() / 8 * 7;
+            if is_held && fits {
+                self.buffer.copy_within((self.keep_from - self.start) as usize..self.len, 0);
+                self.start = self.keep_from;
+                self.len = kept;
+                let more = self.file.read_at(held_end, &mut self.buffer[kept..])?;
+                self.len += more;
+                self.bytes_read += more as u64;
+                return Ok(());
+            }
+            self.keep_from = u64::MAX;
+        }
         self.len = 0;
         self.len = self.file.read_at(offset, self.buffer)?;
         self.start = offset;
@@ -263,6 +310,7 @@ pub struct Behind {
     pub relative_last: u64,
     /// The last END among them whose payload is right as well.
     pub last_end: Option<End>,
+    last_batch: Option<(u64, FrameHeader)>,
     /// End of the last byte that is not zero, 0 if there is none.
     pub nonzero_end: u64,
 }
@@ -270,60 +318,8 @@ pub struct Behind {
 /// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
 pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
     let mut found = Behind::default();
-    let mut last_batch = None;
-    let mut at = from;
-    while at < segment.capacity {
-        let len = (segment.capacity - at).min(window.buffer.len() as u64) as usize;
-        let is_last = at + len as u64 == segment.capacity;
-        let bytes = window.up_to(at, len)?;
-        // A file that has been cut is looked at as far as it goes.
-        let is_last = is_last || bytes.len() < len;
-        let len = bytes.len();
-        // The next piece begins early enough to see a header that this one cuts.
-        let advance = if is_last { len } else { (len - (FRAME_HEADER_LEN - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
-        for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
-            let place = unit * FRAME_ALIGN;
-            let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
-                if word.iter().any(|&byte| byte != 0) {
-                    found.nonzero_end = at + (place + word.len()) as u64;
-                }
-                continue;
-            };
-            if word.iter().all(|&byte| byte == 0) {
-                // A header whose checksum and payload checksum are both zero is possible in principle: the test below is as cheap as this one.
-                if candidate[FRAME_HEADER_LEN - 1] == 0 {
-                    continue;
-                }
-            } else {
-                found.nonzero_end = at + (place + FRAME_ALIGN) as u64;
-            }
-            let offset = at + place as u64;
-            let header = FrameHeader::decode(segment.seed, segment.capacity, offset, candidate);
-            if let Some(header) = header.filter(|header| header.relative_seq >= next_relative) {
-                found.headers += 1;
-                found.watermark = found.watermark.max(header.watermark);
-                found.end = found.end.max(offset + header.len());
-                found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
-                match header.kind {
-                    Kind::Open | Kind::End => {}
-                    Kind::Batch => last_batch = Some((offset, header)),
-                    Kind::Record | Kind::First | Kind::Middle | Kind::Last => {
-                        found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
-                    }
-                }
-                let payload = bytes.get(place + FRAME_HEADER_LEN..).unwrap_or(&[]);
-                let payload = &payload[..payload.len().min(header.payload_len as usize)];
-                if header.kind == Kind::End && payload_crc(&[payload]) == header.payload_crc {
-                    found.last_end = End::decode(payload);
-                }
-            }
-        }
-        if is_last {
-            break;
-        }
-        at += advance as u64;
-    }
-    if let Some((offset, header)) = last_batch {
+    found.search(window, segment, from..segment.capacity, next_relative)?;
+    if let Some((offset, header)) = found.last_batch {
         // How many records it holds is known only if its payload is right.
         let payload = offset + FRAME_HEADER_LEN as u64;
         let is_right = window.checksum(payload, padded(u64::from(header.payload_len)))? == Some(header.payload_crc);
@@ -331,4 +327,75 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
         found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + u64::from(count.unwrap_or(1)));
     }
     Ok(found)
+}
+
+impl Behind {
+    /// Adds what stands in `range`; returns where the search has to go on: short of the range's end by what a header there may need, or at the
+    /// end of segment or file.
+    pub fn search<F: File>(
+        &mut self,
+        window: &mut Window<'_, F>,
+        segment: &SegmentHeader,
+        range: Range<u64>,
+        next_relative: u32,
+    ) -> Result<u64, IoError> {
+        let found = self;
+        let mut at = range.start;
+        while at < range.end {
+            let len = (range.end - at).min(window.buffer.len() as u64) as usize;
+            let is_last = at + len as u64 == segment.capacity;
+            let reaches_end = at + len as u64 == range.end;
+            let bytes = window.up_to(at, len)?;
+            // A file that has been cut is looked at as far as it goes.
+            let is_last = is_last || bytes.len() < len;
+            let len = bytes.len();
+            if len < FRAME_HEADER_LEN && !is_last {
+                break;
+            }
+            // The next piece begins early enough to see a header that this one cuts.
+            let advance = if is_last { len } else { (len - (FRAME_HEADER_LEN - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
+            for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
+                let place = unit * FRAME_ALIGN;
+                let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
+                    if word.iter().any(|&byte| byte != 0) {
+                        found.nonzero_end = at + (place + word.len()) as u64;
+                    }
+                    continue;
+                };
+                if word.iter().all(|&byte| byte == 0) {
+                    // A header whose checksum and payload checksum are both zero is possible in principle: the test below is as cheap as this one.
+                    if candidate[FRAME_HEADER_LEN - 1] == 0 {
+                        continue;
+                    }
+                } else {
+                    found.nonzero_end = at + (place + FRAME_ALIGN) as u64;
+                }
+                let offset = at + place as u64;
+                let header = FrameHeader::decode(segment.seed, segment.capacity, offset, candidate);
+                if let Some(header) = header.filter(|header| header.relative_seq >= next_relative) {
+                    found.headers += 1;
+                    found.watermark = found.watermark.max(header.watermark);
+                    found.end = found.end.max(offset + header.len());
+                    found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
+                    match header.kind {
+                        Kind::Open | Kind::End => {}
+                        Kind::Batch => found.last_batch = Some((offset, header)),
+                        Kind::Record | Kind::First | Kind::Middle | Kind::Last => {
+                            found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
+                        }
+                    }
+                    let payload = bytes.get(place + FRAME_HEADER_LEN..).unwrap_or(&[]);
+                    let payload = &payload[..payload.len().min(header.payload_len as usize)];
+                    if header.kind == Kind::End && payload_crc(&[payload]) == header.payload_crc {
+                        found.last_end = End::decode(payload);
+                    }
+                }
+            }
+            at += advance as u64;
+            if is_last || reaches_end {
+                break;
+            }
+        }
+        Ok(at)
+    }
 }
