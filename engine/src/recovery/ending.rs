@@ -17,8 +17,8 @@ use crate::storage::{File, IoError};
 /// How many positions a scan remembers, so that it can go back to the vouched point without reading much again.
 const POSITIONS: usize = 64;
 
-/// The stack of a search for frames behind the end, in bytes.
-const SEARCH_BYTES: usize = 64 << 10;
+/// The buffer of a search for frames behind the end, in bytes: on the stack of the caller, which may be a small one.
+const SEARCH_BYTES: usize = 16 << 10;
 /// The most that the scan of an unclean log's last segment holds at once, so that what has to be copied is read once; in bytes.
 const TAIL_BYTES: u64 = 6 << 20;
 
