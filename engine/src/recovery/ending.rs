@@ -1,7 +1,7 @@
 //! The last segment: what in it is vouched for, what is not, and where its frames end.
 
 use super::{Position, Report};
-use crate::config::BUFFER_BYTES;
+use crate::config::{BACKGROUND_SYNC_BYTES, BUFFER_BYTES};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
 use crate::format::control::{Checkpoint, End};
@@ -19,12 +19,18 @@ const POSITIONS: usize = 64;
 
 /// The buffer of a search for frames behind the end, in bytes: on the stack of the caller, which may be a small one.
 const SEARCH_BYTES: usize = 16 << 10;
-/// The most that the scan of an unclean log's last segment holds at once, so that what has to be copied is read once; in bytes.
-const TAIL_BYTES: u64 = 6 << 20;
+/// The most that the scan of an unclean log's last segment holds at once, so that what has to be copied is read once: a whole segment of the
+/// default size, and what the background sync lets stand unsynced in a larger one. In bytes; given back when the log is open.
+const TAIL_BYTES: u64 = BACKGROUND_SYNC_BYTES;
 
 /// A read buffer for the last segment of a log that was not closed.
 pub(super) fn tail_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
-    buffer_of(TAIL_BYTES.min(segment_bytes))
+    let len = TAIL_BYTES.min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(len).map_err(|_| no_memory())?;
+    drop(probe);
+    // Zeroed by the system page by page, when and if a page is used; asking beforehand is the part that can fail.
+    Ok(vec![0; len])
 }
 
 /// A read buffer for scans.
@@ -32,10 +38,14 @@ pub(super) fn scan_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
     buffer_of((BUFFER_BYTES as u64).min(segment_bytes))
 }
 
+fn no_memory() -> Error {
+    Error::new(Code::NoMemory, "no memory for a read buffer")
+}
+
 fn buffer_of(len: u64) -> Result<Vec<u8>> {
     let len = len.max(MIN_WINDOW_BYTES as u64) as usize;
     let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
+    buffer.try_reserve_exact(len).map_err(|_| no_memory())?;
     buffer.resize(len, 0);
     Ok(buffer)
 }

@@ -47,7 +47,8 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
     let mut oldest = (bound_segment, open);
     while let Some(&(index, before)) = opens.iter().find(|(index, _)| *index == oldest.1.link.index) {
         let link = oldest.1.link;
-        let fits = link.last_frame == 0 || ends_as_linked(&load(storage, &family, index, Access::Read)?, &link)?;
+        let head = load(storage, &family, index, Access::Read)?;
+        let fits = link.last_frame == 0 || ends_as_linked(&head.file, &head.header, &link)?;
         if !fits || index >= oldest.0 {
             break;
         }

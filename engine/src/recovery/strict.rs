@@ -7,11 +7,12 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
 use crate::format::control::{How, Link};
 use crate::format::frame::FrameHeader;
+use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
-use crate::segment::head::{Head, ends_as_linked};
+use crate::segment::head::ends_as_linked;
 use crate::segment::scan::Window;
 use crate::seq::Seq;
-use crate::storage::{File, Storage};
+use crate::storage::{Access, File, Storage};
 
 impl<S: Storage> Surveyor<'_, S> {
     /// The chain as it should be, or the first thing that is wrong with it.
@@ -128,7 +129,7 @@ impl<S: Storage> Surveyor<'_, S> {
             if predecessor.open.is_none() {
                 return Err(at_risk(before)(bad_open(link.index)));
             }
-            self.check_link(&predecessor, &link).map_err(at_risk(before))?;
+            self.check_link(&predecessor.file, &predecessor.header, &link).map_err(at_risk(before))?;
             chain.push(Fact { header: predecessor.header, open: predecessor.open });
             head = predecessor;
         }
@@ -156,7 +157,6 @@ impl<S: Storage> Surveyor<'_, S> {
                 break;
             };
             let link = fact.open.map_or(Link::default(), |open| open.link);
-            let predecessor = self.load(current)?;
             let out_of_date = !self.dirty || (current == bound_segment && link.end < self.manifest.bound.offset);
             if next.next().is_some() || out_of_date {
                 return Err(Error::new(
@@ -165,11 +165,12 @@ impl<S: Storage> Surveyor<'_, S> {
                 )
                 .in_file(FileName::Segment(fact.header.index)));
             }
-            if predecessor.open.is_none() {
+            let Some(&predecessor) = chain.last().filter(|predecessor| predecessor.open.is_some()) else {
                 // The successor vouches for it, even where the bound does not.
                 return Err(bad_open(current).seqs(self.manifest.floor + 1, Seq::MAX));
-            }
-            self.check_link(&predecessor, &link)?;
+            };
+            let file = self.open_known(current)?;
+            self.check_link(&file, &predecessor.header, &link)?;
             chain.push(fact);
             current = fact.header.index;
         }
@@ -202,13 +203,13 @@ impl<S: Storage> Surveyor<'_, S> {
         Ok(())
     }
 
-    fn check_link(&self, predecessor: &Head<S::File>, link: &Link) -> Result<()> {
+    fn check_link(&self, file: &S::File, predecessor: &SegmentHeader, link: &Link) -> Result<()> {
         // A swap after a clean opening does not know the last frame; its predecessor is forgotten in the same manifest write.
-        if link.last_frame == 0 || ends_as_linked(predecessor, link)? {
+        if link.last_frame == 0 || ends_as_linked(file, predecessor, link)? {
             return Ok(());
         }
         Err(Error::new(Code::Corrupt, "the segment does not end with the frame that its successor names")
-            .in_file(FileName::Segment(predecessor.header.index))
+            .in_file(FileName::Segment(predecessor.index))
             .at(link.last_frame))
     }
 
@@ -234,9 +235,15 @@ impl<S: Storage> Surveyor<'_, S> {
         Ok(())
     }
 
+    /// A segment that was looked at already.
+    fn open_known(&self, index: u32) -> Result<S::File> {
+        let name = FileName::Segment(index);
+        self.storage.open(name, Access::Read).map_err(|io| io.in_file(name, "cannot open the segment"))
+    }
+
     /// The last segment of a log that was not closed.
     fn unclean(&mut self, last: Fact) -> Result<(Ending, Scanned, Held)> {
-        let file = self.load(last.header.index)?.file;
+        let file = self.open_known(last.header.index)?;
         let mut buffer = tail_buffer(self.family.segment_bytes)?;
         let begin = self.begin(last);
         let mut window = Window::new(&file, &mut buffer);

@@ -14,6 +14,10 @@ use crate::storage::{File, IoError};
 
 /// The smallest buffer that a scan can work with, in bytes.
 pub const MIN_WINDOW_BYTES: usize = 4096;
+/// The most that is read at once.
+const READ_BYTES: usize = 1 << 20;
+/// What is moved within a buffer rather than using more of it.
+const CHEAP_TO_MOVE: usize = 64 << 10;
 
 /// A piece of a file in the caller's buffer. What a walk checked and what its caller copies afterwards are the same bytes as long as they fit
 /// into the buffer together.
@@ -85,27 +89,41 @@ impl<'a, F: File> Window<'a, F> {
     #[cold]
     fn fill(&mut self, offset: u64, len: usize) -> Result<(), IoError> {
         let held_end = self.start + self.len as u64;
-        if self.keep_from < offset {
-            let kept = held_end.saturating_sub(self.keep_from) as usize;
-            let is_held = self.keep_from >= self.start && offset <= held_end;
-            // With little room behind what is kept, reading would go in crumbs.
-            let fits = (offset - self.keep_from) as usize + len <= self.buffer.len() && kept <= self.buffer.len() / 8 * 7;
-            if is_held && fits {
+        if self.keep_from <= offset && self.keep_from >= self.start && offset <= held_end {
+            let kept = (held_end - self.keep_from) as usize;
+            let needed = (offset - self.keep_from) as usize + len;
+            // Moving little is cheaper than touching memory that was not touched yet; moving much is done only for want of room.
+            if kept <= CHEAP_TO_MOVE || self.len + READ_BYTES.max(needed) > self.buffer.len() {
                 self.buffer.copy_within((self.keep_from - self.start) as usize..self.len, 0);
                 self.start = self.keep_from;
                 self.len = kept;
-                let more = self.file.read_at(held_end, &mut self.buffer[kept..])?;
-                self.len += more;
-                self.bytes_read += more as u64;
-                return Ok(());
             }
+            // With little room left, reading would go in crumbs.
+            let room = self.buffer.len() - self.len;
+            if (offset - self.start) as usize + len <= self.buffer.len() && room >= READ_BYTES.min(self.buffer.len() / 8) {
+                return self.read_to(offset + len as u64);
+            }
+        }
+        if self.keep_from < offset {
             self.keep_from = u64::MAX;
         }
-        self.len = 0;
-        self.len = self.file.read_at(offset, self.buffer)?;
         self.start = offset;
-        self.bytes_read += self.len as u64;
-        Ok(())
+        self.len = 0;
+        self.read_to(offset + len as u64)
+    }
+
+    /// Reads on behind the held bytes, to `end` at least, unless the file ends before.
+    fn read_to(&mut self, end: u64) -> Result<(), IoError> {
+        loop {
+            let held_end = self.start + self.len as u64;
+            let room = self.buffer.len() - self.len;
+            let more = self.file.read_at(held_end, &mut self.buffer[self.len..][..room.min(READ_BYTES)])?;
+            self.len += more;
+            self.bytes_read += more as u64;
+            if more == 0 || self.start + self.len as u64 >= end {
+                return Ok(());
+            }
+        }
     }
 
     /// The checksum of a range of any length; `None` where the file ends before.
@@ -341,6 +359,8 @@ impl Behind {
     ) -> Result<u64, IoError> {
         let found = self;
         let mut at = range.start;
+        // What two pieces have in common is read once, unless the window has something else to keep.
+        let slides = !window.keeps();
         while at < range.end {
             let len = (range.end - at).min(window.buffer.len() as u64) as usize;
             let is_last = at + len as u64 == segment.capacity;
@@ -392,9 +412,15 @@ impl Behind {
                 }
             }
             at += advance as u64;
+            if slides {
+                window.keep(at);
+            }
             if is_last || reaches_end {
                 break;
             }
+        }
+        if slides {
+            window.keep(u64::MAX);
         }
         Ok(at)
     }
