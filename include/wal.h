@@ -234,8 +234,9 @@
  *
  * An open log has two buffers of 1 MiB, a cursor one; opening a log that was not closed takes up
  * to 16 MiB for a moment. After wal_open, appending, syncing, checkpointing, truncating and
- * reading records no longer than the cursor's buffer allocate nothing. On disk, a log has at least two segments (the one being written and a prepared one)
- * and 16 KiB more; a record costs at most 31 bytes beside its key and value.
+ * reading records no longer than the cursor's buffer allocate nothing. On disk, a log has at
+ * least two segments (the one being written and a prepared one) and 16 KiB more; a record costs
+ * at most 31 bytes beside its key and value.
  *
  * Memory is the caller's or the library's, never handed over: what goes in is not kept after the
  * call; strings that come out are static; a record's bytes are valid until the next call on its
