@@ -34,6 +34,13 @@ impl Segment {
     }
 }
 
+/// Seq of the oldest record kept: one above the floor, or behind the hole that begins there.
+pub fn oldest_kept<'a>(segments: impl IntoIterator<Item = &'a Segment>, floor: Seq) -> Seq {
+    let first = floor + 1;
+    let hole = segments.into_iter().filter_map(Segment::hole).find(|&(from, to)| (from..=to).contains(&first));
+    hole.map_or(first, |(_, to)| to + 1)
+}
+
 /// A reader's registration: segments from the one it names on stay on disk.
 #[derive(Debug)]
 pub struct ReaderId(usize);
@@ -180,9 +187,7 @@ impl Chain {
     /// Seq of the oldest record kept, given the last seq: one above the floor, or behind the hole that begins there.
     pub fn oldest(&self) -> Seq {
         let inner = held(&self.inner);
-        let first = inner.floor + 1;
-        let hole = inner.segments.iter().filter_map(Segment::hole).find(|&(from, to)| (from..=to).contains(&first));
-        hole.map_or(first, |(_, to)| to + 1)
+        oldest_kept(&inner.segments, inner.floor)
     }
 
     /// Makes room for one more segment, so that `append` cannot fail.

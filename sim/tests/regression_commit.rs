@@ -1,12 +1,15 @@
 //! Committing went wrong here once. Each test tells what happened and what must hold instead.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod host;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use host::bounded;
 use wal_engine::config::{Config, SyncMode};
 use wal_engine::error::Code;
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Waited};
@@ -18,21 +21,6 @@ use wal_sim::{Budget, Call, Disk, EIO, Effect, Fault, SimFile, SimStorage};
 const SEGMENT: FileName = FileName::Segment(1);
 /// Time for a thread that cannot be observed to come to where it waits. Too short makes a test blind, not wrong.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// Runs a test's body, and fails where it hangs.
-fn bounded(body: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        body();
-        let _nobody_waits_any_more = done.send(());
-    });
-    if finished.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("the test hangs");
-    }
-    if let Err(panic) = thread.join() {
-        resume_unwind(panic);
-    }
-}
 
 /// Something that one thread waits for and another one says.
 #[derive(Clone, Default)]

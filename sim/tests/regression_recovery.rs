@@ -4,12 +4,9 @@
 mod host;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use host::{config, value_of};
+use host::{bounded, config, value_of};
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error};
 use wal_engine::format::checksum;
@@ -25,21 +22,6 @@ use wal_engine::storage::{Access, File, Storage};
 use wal_sim::{Budget, Call, Disk, EIO, ENOMEM, Fault, Image, SimStorage};
 
 type Records = BTreeMap<u64, Vec<u8>>;
-
-/// Runs a test's body, and fails where it hangs.
-fn bounded(body: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        body();
-        let _nobody_waits_any_more = done.send(());
-    });
-    if finished.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("the test hangs");
-    }
-    if let Err(panic) = thread.join() {
-        resume_unwind(panic);
-    }
-}
 
 fn strict() -> Config {
     config(SyncMode::Always, true)

@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::chain::{Chain, ReaderId, Segment};
-use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
@@ -12,7 +11,7 @@ use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT}
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::names::FileName;
 use crate::protocol::gap;
-use crate::segment::scan::MIN_WINDOW_BYTES;
+use crate::segment::buffer::read_buffer;
 use crate::seq::Seq;
 use crate::storage::{Access, File, Storage};
 
@@ -110,10 +109,7 @@ struct Fragments {
 impl<S: Storage> Cursor<S> {
     /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
     pub fn new(storage: &Arc<S>, chain: Arc<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
-        let len = (BUFFER_BYTES as u64).min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a cursor"))?;
-        buffer.resize(len, 0);
+        let buffer = read_buffer(segment_bytes)?;
         let (reader, segment) = chain.enter(after)?;
         // What was lost directly in front of where it begins is met at the first step.
         let damage = segment

@@ -1,7 +1,7 @@
 //! The last segment: what in it is vouched for, what is not, and where its frames end.
 
 use super::{Position, Report};
-use crate::config::{BACKGROUND_SYNC_BYTES, BUFFER_BYTES};
+use crate::config::BACKGROUND_SYNC_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
 use crate::format::control::{Checkpoint, End};
@@ -27,27 +27,10 @@ const TAIL_BYTES: u64 = BACKGROUND_SYNC_BYTES;
 pub(super) fn tail_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
     let len = TAIL_BYTES.min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
     let mut probe: Vec<u8> = Vec::new();
-    probe.try_reserve_exact(len).map_err(|_| no_memory())?;
+    probe.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
     drop(probe);
     // Zeroed by the system page by page, when and if a page is used; asking beforehand is the part that can fail.
     Ok(vec![0; len])
-}
-
-/// A read buffer for scans.
-pub(super) fn scan_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
-    buffer_of((BUFFER_BYTES as u64).min(segment_bytes))
-}
-
-fn no_memory() -> Error {
-    Error::new(Code::NoMemory, "no memory for a read buffer")
-}
-
-fn buffer_of(len: u64) -> Result<Vec<u8>> {
-    let len = len.max(MIN_WINDOW_BYTES as u64) as usize;
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| no_memory())?;
-    buffer.resize(len, 0);
-    Ok(buffer)
 }
 
 /// Where a scan begins.

@@ -1,6 +1,5 @@
 //! What segments prove that damage keeps from being read: which seqs were given out, and whether a file may hold records.
 
-use super::ending::scan_buffer;
 use super::surveyor::Surveyor;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::FRAME_HEADER_LEN;
@@ -8,6 +7,7 @@ use crate::format::control::{End, Open};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::{BadHeader, SegmentHeader};
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::head::{HEAD_LEN, decode_open};
 use crate::segment::scan::{self, Behind, Window};
 use crate::seq::{self, Seq};
@@ -88,7 +88,7 @@ fn look<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<Option
     };
     let family = surveyor.family;
     let header = own.unwrap_or(SegmentHeader::new(family.log_id, family.seed_base, index, family.segment_bytes, true));
-    let mut buffer = scan_buffer(family.segment_bytes)?;
+    let mut buffer = read_buffer(family.segment_bytes)?;
     let mut window = Window::new(&file, &mut buffer);
     let frames = scan::behind(&mut window, &header, header.data_start, 0).map_err(cannot_read)?;
     let bound = surveyor.manifest.bound;

@@ -13,7 +13,7 @@ mod strict;
 mod survey;
 mod surveyor;
 
-use crate::chain::Segment;
+use crate::chain::{Segment, oldest_kept};
 use crate::config::{Config, LogId, Recovery};
 use crate::error::{Error, Result};
 use crate::format::control::{Checkpoint, Link};
@@ -213,7 +213,7 @@ impl Found {
     fn complete_report(&mut self) {
         let tail = self.tail();
         let floor = self.manifest.floor;
-        let hole = self.segments.iter().filter_map(Segment::hole).find(|&(from, to)| (from..=to).contains(&(floor + 1)));
+        let oldest_seq = oldest_kept(&self.segments, floor);
         let report = &mut self.report;
         report.log_id = self.manifest.log_id;
         report.epoch = self.manifest.epoch;
@@ -222,7 +222,7 @@ impl Found {
         report.forgotten_data_seq = self.manifest.forgotten_data;
         report.checkpoint_seq = self.checkpoint.n;
         report.checkpoint_covered = self.checkpoint.covered;
-        report.oldest_seq = hole.map_or(floor + 1, |(_, to)| to + 1);
+        report.oldest_seq = oldest_seq;
         report.segments = self.segments.len() as u64;
         report.spares = (self.leftovers.len() + self.until_commit.len()) as u64;
         report.segment_bytes = self.manifest.segment_bytes;

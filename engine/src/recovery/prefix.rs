@@ -1,12 +1,13 @@
 //! Damage worked around: what precedes it is kept, what follows is moved aside, and the log goes on above the highest seq that was used.
 
-use super::ending::{Scanned, scan_buffer, scan_segment};
+use super::ending::{Scanned, scan_segment};
 use super::evidence;
 use super::surveyor::{Fact, Surveyor};
 use super::{Ending, Found, Unclean};
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::scan::Window;
 use crate::seq::{Seq, Tail};
 use crate::storage::{File, Storage};
@@ -98,7 +99,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         head.file.drop_cache();
     }
     let limit = successor.map_or(head.header.capacity, |(_, open)| open.link.end);
-    let mut buffer = scan_buffer(surveyor.family.segment_bytes)?;
+    let mut buffer = read_buffer(surveyor.family.segment_bytes)?;
     let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, limit, &mut surveyor.report)?;
     let vouched = scanned.vouched(surveyor.bound_in(&fact));
     let must_reach = if successor.is_some() { limit } else { vouched };

@@ -4,7 +4,6 @@
 //! counts as forgotten: a store that needs it is refused. What is lost is the bound, so that the tail of the log is judged by watermarks alone, and
 //! a floor inside the oldest segment, so that records come back which had been forgotten.
 
-use super::ending::scan_buffer;
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
@@ -13,6 +12,7 @@ use crate::format::frame::frame_len;
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, ends_as_linked, load};
 use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, Storage};
@@ -87,7 +87,7 @@ fn was_committed<S: Storage>(storage: &S, family: &Family, index: u32, open: &Op
         return Ok(true);
     }
     let head = load(storage, family, index, Access::Read)?;
-    let mut buffer = scan_buffer(family.segment_bytes)?;
+    let mut buffer = read_buffer(family.segment_bytes)?;
     let mut window = Window::new(&head.file, &mut buffer);
     let frames = scan::behind(&mut window, &head.header, head.header.data_start, 0)
         .map_err(|io| io.in_file(FileName::Segment(index), "cannot read the segment"))?;

@@ -1,6 +1,5 @@
 //! The commit of an unclean opening: what nothing vouches for is made durable in a new segment, and one manifest write makes that count.
 
-use super::ending::scan_buffer;
 use super::{Copy, Ending, Found, Held, Unclean};
 use crate::chain::Segment;
 use crate::config::BUFFER_BYTES;
@@ -12,7 +11,7 @@ use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::manifest_slot::Bound;
 use crate::manifest::ManifestFile;
 use crate::names::FileName;
-use crate::segment::buffer::{CommitBuffer, Placed};
+use crate::segment::buffer::{CommitBuffer, Placed, read_buffer};
 use crate::segment::head::load;
 use crate::segment::payload::{Control, control_header};
 use crate::segment::scan::Window;
@@ -140,7 +139,7 @@ fn copy_frames<F: File>(
     };
     let Held { mut buffer, place } = match found.held.take() {
         Some(held) => held,
-        None => Held { buffer: scan_buffer(copy.end - copy.from)?, place: (0, 0) },
+        None => Held { buffer: read_buffer(copy.end - copy.from)?, place: (0, 0) },
     };
     // A piece goes through the output's buffer as well.
     let piece_max = buffer.len().min(BUFFER_BYTES) as u64;

@@ -1,6 +1,6 @@
 //! The log as it should be: one chain from the oldest segment to the end, or the first thing that is wrong with it.
 
-use super::ending::{Begin, Scanned, scan_buffer, scan_segment, tail_buffer};
+use super::ending::{Begin, Scanned, scan_segment, tail_buffer};
 use super::surveyor::{Fact, Surveyor};
 use super::{Copy, Ending, Found, Held, Position, Report, Unclean};
 use crate::error::{Code, Error, Result};
@@ -9,6 +9,7 @@ use crate::format::control::{How, Link};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::head::ends_as_linked;
 use crate::segment::scan::Window;
 use crate::seq::Seq;
@@ -190,7 +191,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 .any(|other| other.open.is_some_and(|other| other.how == How::Rotated && other.link.index == fact.header.index));
             let begin = Begin { header: fact.header, first_seq: open.first_seq, tail: open.before };
             let file = self.load(fact.header.index)?.file;
-            let mut buffer = scan_buffer(self.family.segment_bytes)?;
+            let mut buffer = read_buffer(self.family.segment_bytes)?;
             let scanned = scan_segment(&mut Window::new(&file, &mut buffer), &begin, fact.header.capacity, &mut self.report)?;
             if open.how == How::Rotated || has_successor || scanned.vouched(0) > 0 {
                 return Err(Error::new(
@@ -294,7 +295,7 @@ impl<S: Storage> Surveyor<'_, S> {
 
     /// Reads every frame of every segment.
     pub(super) fn verify_all(&mut self, found: &Found) -> Result<()> {
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
+        let mut buffer = read_buffer(self.family.segment_bytes)?;
         for segment in &found.segments {
             let head = self.load(segment.header.index)?;
             let begin = self.begin(Fact { header: head.header, open: head.open });

@@ -1,6 +1,5 @@
 //! What is in the directory, and whether it is a whole log. Writes nothing.
 
-use super::ending::scan_buffer;
 use super::prefix;
 use super::rebuild::rebuild;
 use super::surveyor::Surveyor;
@@ -11,6 +10,7 @@ use crate::format::constants::SEGMENT_HEADER_LEN;
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::{self, Read};
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, IoError, Storage};
 
@@ -76,7 +76,7 @@ fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
         let Ok(header) = SegmentHeader::decode(&head[..read]) else {
             continue;
         };
-        let mut buffer = scan_buffer(header.capacity)?;
+        let mut buffer = read_buffer(header.capacity)?;
         let frames = scan::behind(&mut Window::new(&file, &mut buffer), &header, header.data_start, 0).map_err(cannot_read)?;
         if frames.headers > 0 {
             return Ok(true);

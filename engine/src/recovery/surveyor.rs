@@ -1,7 +1,7 @@
 //! What every part of a survey works with: the directory's names, the manifest, and segments looked at one by one.
 
 use super::Report;
-use super::ending::{Begin, scan_buffer, scan_segment};
+use super::ending::{Begin, scan_segment};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, MANIFEST_LEN};
@@ -9,6 +9,7 @@ use crate::format::control::{How, Open};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
+use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, load};
 use crate::segment::scan::Window;
 use crate::seq::Tail;
@@ -66,7 +67,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
                 .at(DATA_START));
         }
         let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
-        let mut buffer = scan_buffer(self.family.segment_bytes)?;
+        let mut buffer = read_buffer(self.family.segment_bytes)?;
         let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, head.header.capacity, &mut self.report)?;
         if head.open.is_none() {
             scanned.check_end(&begin, scanned.vouched(0))?;

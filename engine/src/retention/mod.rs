@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::chain::Segment;
-use crate::config::BUFFER_BYTES;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::format::constants::OP_CHECKPOINT;
 use crate::format::control::Checkpoint;
 use crate::format::frame::Kind;
@@ -14,7 +13,8 @@ use crate::manifest::InstallError;
 use crate::names::FileName;
 use crate::parts::Parts;
 use crate::protocol::truncate::{self, Known};
-use crate::segment::scan::{MIN_WINDOW_BYTES, Walk, Window};
+use crate::segment::buffer::read_buffer;
+use crate::segment::scan::{Walk, Window};
 use crate::seq::{Seq, Tail};
 use crate::storage::{Access, Storage};
 
@@ -125,10 +125,7 @@ impl<S: Storage> Retention<S> {
         let name = FileName::Segment(segment.header.index);
         let cannot_read = |io: crate::storage::IoError| io.in_file(name, "cannot read the segment");
         let file = self.parts.storage.open(name, Access::Read).map_err(cannot_read)?;
-        let len = (BUFFER_BYTES as u64).min(segment.header.capacity).max(MIN_WINDOW_BYTES as u64) as usize;
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory to read a segment"))?;
-        buffer.resize(len, 0);
+        let mut buffer = read_buffer(segment.header.capacity)?;
         let mut window = Window::new(&file, &mut buffer);
         let mut walk = Walk::new(segment.header);
         let mut tail = Tail { seq: segment.first_seq - 1, data_seq: segment.data_before() };

@@ -2,6 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use wal_engine::config::{Config, RECYCLE_NONE, SyncMode};
 use wal_engine::error::{Code, Error, Result};
@@ -9,6 +13,21 @@ use wal_engine::format::constants::{OP_CHECKPOINT, OP_PUT};
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions};
 use wal_engine::seq;
 use wal_sim::{Disk, Mark, Point, SimStorage};
+
+/// Runs a test's body, and fails where it hangs.
+pub fn bounded(body: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        body();
+        let _nobody_waits_any_more = done.send(());
+    });
+    if finished.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("the test hangs");
+    }
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
 
 /// A call, or a few that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
