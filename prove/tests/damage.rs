@@ -5,15 +5,13 @@
 //! flipped bit once cost another log half of its records without a word.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod host;
-
-use host::{History, Host, Step, config};
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error, Place};
 use wal_engine::format::constants::{KIND_BATCH, OP_PUT};
 use wal_engine::log::{Log, ReplayOptions, Report};
 use wal_engine::names::FileName;
 use wal_engine::seq;
+use wal_prove::host::{History, Host, Step, config};
 use wal_sim::{Disk, Image, SimStorage};
 
 /// A log as it was left, and what is known of it.

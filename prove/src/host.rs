@@ -1,5 +1,4 @@
 //! A host on the simulated disk: it makes calls, keeps account of what it handed over and what it was promised, and judges what comes back.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;

@@ -1,21 +1,19 @@
 //! Committing went wrong here once. Each test tells what happened and what must hold instead.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod host;
-
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::bounded;
 use wal_engine::config::{Config, SyncMode};
 use wal_engine::error::Code;
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Waited};
 use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_engine::storage::{Access, File, IoError, LockKind, Storage};
+use wal_prove::host::bounded;
 use wal_sim::{Budget, Call, Disk, EIO, Effect, Fault, SimFile, SimStorage};
 
 const SEGMENT: FileName = FileName::Segment(1);

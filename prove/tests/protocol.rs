@@ -4,16 +4,14 @@
 //! and must hold what was promised; for a share of them the same is done with every point of that opening's own trace.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod host;
-
 use std::collections::HashSet;
 use std::env;
 
-use host::{History, Host, Known, Promised, STEPS, Shown, Step, check_open, config, value_of};
 use wal_engine::config::{Config, SyncMode};
 use wal_engine::error::Result;
 use wal_engine::format::constants::OP_PUT;
 use wal_engine::log::Log;
+use wal_prove::host::{History, Host, Known, Promised, STEPS, Shown, Step, check_open, config, value_of};
 use wal_sim::{Budget, Disk, Image};
 
 /// The whole examination of one crash state.

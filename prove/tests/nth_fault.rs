@@ -4,11 +4,9 @@
 //! there after a restart; a sync that succeeds after a failed one acknowledges lost writes; something is acknowledged after a failed sync.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod host;
-
-use host::{Host, Promised, Step, check_open, config};
 use wal_engine::config::{Config, SyncMode};
 use wal_engine::error::Code;
+use wal_prove::host::{Host, Promised, Step, check_open, config};
 use wal_sim::{Budget, Disk, EIO, ENOSPC, Effect, Fault};
 
 const SCRIPTS: [&[Step]; 5] = [

@@ -1,12 +1,9 @@
 //! Opening went wrong here once. Each test tells what happened and what must hold instead.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod host;
-
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use host::{bounded, config, value_of};
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error};
 use wal_engine::format::checksum;
@@ -19,6 +16,7 @@ use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Waited, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_engine::storage::{Access, File, Storage};
+use wal_prove::host::{bounded, config, value_of};
 use wal_sim::{Budget, Call, Disk, EIO, ENOMEM, Fault, Image, SimStorage};
 
 type Records = BTreeMap<u64, Vec<u8>>;
