@@ -80,6 +80,13 @@ pub struct InstallError {
     pub is_final: bool,
 }
 
+impl InstallError {
+    /// What the call that met it answers: what poisons the handle is `Code::Failed`, whatever the device said.
+    pub fn told(self) -> Error {
+        if self.is_final { Error { code: Code::Failed, ..self.error } } else { self.error }
+    }
+}
+
 /// The manifest of an open log. Each install rewrites the slot that does not hold the newest content.
 pub struct ManifestFile<F: File> {
     file: F,

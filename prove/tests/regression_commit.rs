@@ -555,8 +555,8 @@ fn no_install_is_acknowledged_after_a_failed_sync_of_the_manifest() {
             go.give();
             (first.join().unwrap(), second.join().unwrap())
         });
-        assert!(first.is_err());
-        assert!(second.is_err(), "acknowledged by a sync behind a failed one");
+        assert_eq!(first.unwrap_err().code, Code::Failed);
+        assert_eq!(second.unwrap_err().code, Code::Failed, "acknowledged by a sync behind a failed one");
         assert_eq!(log.checkpoint_seq(), 0);
         assert_eq!(log.truncate(1, true).unwrap_err().code, Code::Failed);
         assert_eq!(log.append(1, b"k", b"two").unwrap_err().code, Code::Failed);
@@ -724,7 +724,7 @@ fn a_swap_whose_manifest_fails_poisons_the_handle() {
                     let disk = Disk::new(1);
                     let (log, records) = ready_to_swap(&disk);
                     disk.fail(Fault::nth(nth).of(call).on(FileName::Manifest).effect(effect));
-                    assert!(log.truncate(3, true).is_err(), "{what}");
+                    assert_eq!(log.truncate(3, true).unwrap_err().code, Code::Failed, "{what}");
                     assert_eq!(disk.injected(), 1, "{what}");
                     assert_eq!(log.append(1, b"k", b"four").unwrap_err().code, Code::Failed, "{what}");
                     assert_eq!(log.close().unwrap_err().code, Code::Failed, "{what}");
@@ -789,4 +789,45 @@ fn the_timer_is_not_put_off() {
         }
         log.close().unwrap();
     });
+}
+
+/// The sync of the manifest failed and poisoned the handle, but the call that met it was told of an I/O error, as if it could be tried again.
+#[test]
+fn the_call_that_poisons_the_handle_says_so() {
+    bounded(|| {
+        let calls: [fn(&Log<SimStorage>) -> wal_engine::error::Result<()>; 3] =
+            [|log| log.append(1, b"k", b"v").map(|_| ()), |log| log.checkpoint(1).map(|_| ()), |log| log.truncate(1, true)];
+        for (which, call) in calls.iter().enumerate() {
+            let disk = Disk::new(1);
+            let log = Log::open(disk.storage(), &config(4096, SyncMode::Always)).unwrap();
+            if which > 0 {
+                log.append(1, b"k", b"one").unwrap();
+                log.append(1, b"k", b"two").unwrap();
+            }
+            disk.fail(Fault::nth(1).of(Call::Sync).on(FileName::Manifest));
+            assert_eq!(call(&log).unwrap_err().code, Code::Failed, "call {which}");
+            assert_eq!(disk.injected(), 1);
+            assert!(log.stat().poisoned);
+        }
+    });
+}
+
+/// A truncation forgot what it was to forget, durably, and then said that it had failed, because a file could not be removed.
+#[test]
+fn what_is_forgotten_is_not_called_a_failure() {
+    let disk = Disk::new(1);
+    let config = Config { background: false, ..config(4096, SyncMode::Always) };
+    let log = Log::open(disk.storage(), &config).unwrap();
+    for _ in 0..4 {
+        log.append(1, b"k", &[7; 2000]).unwrap();
+    }
+    disk.fail(Fault::nth(1).of(Call::Rename).forever());
+    disk.fail(Fault::nth(1).of(Call::Remove).forever());
+    assert_eq!(log.truncate(3, true), Ok(()));
+    assert!(disk.injected() > 0, "nothing was dropped: this tries nothing");
+    assert_eq!(log.oldest_seq(), 4);
+    disk.clear_faults();
+    drop(log);
+    let log = Log::open(disk.storage(), &config).unwrap();
+    assert_eq!((log.oldest_seq(), log.last_seq()), (4, 4));
 }

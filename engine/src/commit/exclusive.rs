@@ -112,7 +112,7 @@ impl<S: Storage> Committer<S> {
                 if failed.is_final {
                     self.fail(&mut state);
                 }
-                Err(failed.error)
+                Err(failed.told())
             }
         }
     }

@@ -39,7 +39,7 @@ impl<S: Storage> Writer<S> {
         if failed.is_final {
             self.committer.poison();
         }
-        failed.error
+        failed.told()
     }
 
     /// Ends the background thread, which holds the log while it runs.
@@ -66,7 +66,7 @@ impl<S: Storage> Writer<S> {
                     manifest.dirty = false;
                     manifest.bound = bound;
                 })
-                .map_err(|failed| failed.error)?;
+                .map_err(InstallError::told)?;
         }
         Ok(())
     }
