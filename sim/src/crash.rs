@@ -445,9 +445,8 @@ fn orders(groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
         for order in &orders {
             let mut rest = group.clone();
             permute(&mut rest, 0, &mut |permuted| {
-                if longer.len() < MAX_ORDERS {
-                    longer.push(order.iter().chain(permuted).copied().collect());
-                }
+                longer.push(order.iter().chain(permuted).copied().collect());
+                longer.len() < MAX_ORDERS
             });
         }
         orders = longer;
@@ -455,16 +454,18 @@ fn orders(groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
     orders
 }
 
-/// Calls `each` with every order of `items[at..]` behind what precedes it, the present one first.
-fn permute(items: &mut [usize], at: usize, each: &mut impl FnMut(&[usize])) {
+/// Calls `each` with every order of `items[at..]` behind what precedes it, the present one first, until it wants no more; whether it still does.
+fn permute(items: &mut [usize], at: usize, each: &mut impl FnMut(&[usize]) -> bool) -> bool {
     if at + 1 >= items.len() {
         return each(items);
     }
+    let mut more = true;
     for other in at..items.len() {
         items.swap(at, other);
-        permute(items, at + 1, each);
+        more = more && permute(items, at + 1, each);
         items.swap(at, other);
     }
+    more
 }
 
 /// `writes` with those that overlap others at the end, in this order: what does not overlap may go anywhere.
