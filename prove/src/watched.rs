@@ -54,11 +54,13 @@ pub struct Watcher {
     synced: Arc<Mutex<Arc<Synced>>>,
 }
 
-impl Watcher {
-    pub fn new() -> Watcher {
+impl Default for Watcher {
+    fn default() -> Watcher {
         Watcher { watch: Arc::new(Mutex::new(Arc::new(|_, _, _| None))), synced: Arc::new(Mutex::new(Arc::new(|_| {}))) }
     }
+}
 
+impl Watcher {
     pub fn set(&self, watch: impl Fn(Call, FileName, usize) -> Option<IoError> + Send + Sync + 'static) {
         *self.watch.lock().unwrap() = Arc::new(watch);
     }

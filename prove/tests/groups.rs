@@ -37,7 +37,7 @@ fn after_a_power_cut(disk: &Disk) -> Vec<u64> {
 fn what_is_written_during_a_sync_is_not_synced_by_it() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (held, go) = (Signal::default(), Signal::default());
@@ -70,7 +70,7 @@ fn a_failed_sync_is_heard_by_all_who_wait_for_it() {
     const FOLLOWERS: u64 = 3;
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(SyncMode::Always)).unwrap();
         assert_eq!(log.append(1, b"k", b"durable"), Ok(1));
         disk.acknowledge(1);

@@ -128,7 +128,7 @@ fn a_failed_take_back_is_in_doubt() {
 fn a_large_frame_does_not_overtake_a_take_back() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(8 << 20, SyncMode::Always)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (entered, go) = (Signal::default(), Signal::default());
@@ -240,7 +240,7 @@ fn hold_first_sync(watcher: &Watcher) -> (Signal, Signal, Signal, Arc<AtomicU64>
 fn a_file_is_not_synced_twice_at_once() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (held, go, overlap, _, fail_write) = hold_first_sync(&watcher);
@@ -270,7 +270,7 @@ fn a_file_is_not_synced_twice_at_once() {
 fn a_take_back_does_not_repeat_a_failed_sync() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (held, go, _, syncs, fail_write) = hold_first_sync(&watcher);
@@ -300,7 +300,7 @@ fn a_take_back_does_not_repeat_a_failed_sync() {
 fn no_success_after_a_failure() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let signals = || (Signal::default(), Signal::default());
@@ -404,7 +404,7 @@ fn the_numbers_of_a_checkpoint_belong_together() {
 fn no_install_is_acknowledged_after_a_failed_sync_of_the_manifest() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Always)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (entered, go) = (Signal::default(), Signal::default());
@@ -450,7 +450,7 @@ fn a_panic_under_way_hangs_nobody() {
     bounded(|| {
         for panics_in in [Call::WriteAt, Call::Sync] {
             let disk = Disk::new(1);
-            let watcher = Watcher::new();
+            let watcher = Watcher::default();
             let log = Log::open(watcher.storage(&disk), &config(4 << 20, SyncMode::Always)).unwrap();
             log.append(1, b"k", b"one").unwrap();
             let (entered, go) = (Signal::default(), Signal::default());
@@ -507,7 +507,7 @@ fn a_shutdown_lets_a_large_frame_complete() {
     bounded(|| {
         for mode in [SyncMode::Always, SyncMode::Os, SyncMode::None] {
             let disk = Disk::new(1);
-            let watcher = Watcher::new();
+            let watcher = Watcher::default();
             let log = Log::open(watcher.storage(&disk), &config(8 << 20, mode)).unwrap();
             log.append(1, b"k", b"one").unwrap();
             log.sync(seq::LAST).unwrap();
@@ -670,7 +670,8 @@ fn the_timer_is_not_put_off() {
 #[test]
 fn the_call_that_poisons_the_handle_says_so() {
     bounded(|| {
-        let calls: [fn(&Log<SimStorage>) -> wal_engine::error::Result<()>; 3] =
+        type Attempt = fn(&Log<SimStorage>) -> wal_engine::error::Result<()>;
+        let calls: [Attempt; 3] =
             [|log| log.append(1, b"k", b"v").map(|_| ()), |log| log.checkpoint(1).map(|_| ()), |log| log.truncate(1, true)];
         for (which, call) in calls.iter().enumerate() {
             let disk = Disk::new(1);
