@@ -27,7 +27,7 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests bench install uninstall clean help FORCE
+.PHONY: all demo test format-check lint-check rust-tests plants bench install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -37,6 +37,7 @@ help:
 	@echo "make            the shared library, the static one, and a check that the header names what they export"
 	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
+	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
 	@echo "make bench      measures this log beside bare loops over the same files"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
 	@echo "make uninstall  removes what install put there"
@@ -98,6 +99,9 @@ lint-check:
 rust-tests:
 	@echo "  TEST"
 	$(Q)$(CARGO) test --locked --workspace --no-fail-fast
+
+plants:
+	$(Q)$(CARGO) run $(QUIET) --locked --package wal-prove --bin prove-plants
 
 bench:
 	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml

@@ -205,7 +205,7 @@ fn fingerprint(flags: &[OsString], c: &Path, library: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     compiler().hash(&mut hasher);
     flags.hash(&mut hasher);
-    let mut files: Vec<PathBuf> = [c, &workspace_dir().join("include")]
+    let mut files: Vec<PathBuf> = [c, &workspace_dir().join("include"), &workspace_dir().join("examples-c")]
         .iter()
         .flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()))
         .collect();

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,139 +12,14 @@ use wal_engine::error::Code;
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Waited};
 use wal_engine::names::FileName;
 use wal_engine::seq;
-use wal_engine::storage::{Access, File, IoError, LockKind, Storage};
+use wal_engine::storage::Storage;
 use wal_prove::host::bounded;
-use wal_sim::{Budget, Call, Disk, EIO, Effect, Fault, SimFile, SimStorage};
+use wal_prove::watched::{Signal, Watcher, wait_until};
+use wal_sim::{Budget, Call, Disk, EIO, Effect, Fault, SimStorage};
 
 const SEGMENT: FileName = FileName::Segment(1);
 /// Time for a thread that cannot be observed to come to where it waits. Too short makes a test blind, not wrong.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// Something that one thread waits for and another one says.
-#[derive(Clone, Default)]
-struct Signal(Arc<AtomicBool>);
-
-impl Signal {
-    fn give(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    fn is_given(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn wait(&self) {
-        wait_until(|| self.is_given());
-    }
-}
-
-fn wait_until(ready: impl Fn() -> bool) {
-    while !ready() {
-        thread::yield_now();
-    }
-}
-
-/// Called in front of each write (with its length) and each sync; with an error the call fails without effect.
-type Watch = dyn Fn(Call, FileName, usize) -> Option<IoError> + Send + Sync;
-
-/// A simulated disk on which calls can be held up: the faults of the disk itself take no time.
-struct Watched {
-    inner: SimStorage,
-    watch: Watcher,
-}
-
-#[derive(Clone)]
-struct Watcher(Arc<Mutex<Arc<Watch>>>);
-
-impl Watcher {
-    fn new() -> Watcher {
-        Watcher(Arc::new(Mutex::new(Arc::new(|_, _, _| None))))
-    }
-
-    fn set(&self, watch: impl Fn(Call, FileName, usize) -> Option<IoError> + Send + Sync + 'static) {
-        *self.0.lock().unwrap() = Arc::new(watch);
-    }
-
-    fn ask(&self, call: Call, name: FileName, len: usize) -> Result<(), IoError> {
-        let watch = Arc::clone(&self.0.lock().unwrap());
-        watch(call, name, len).map_or(Ok(()), Err)
-    }
-
-    fn storage(&self, disk: &Disk) -> Watched {
-        Watched { inner: disk.storage(), watch: self.clone() }
-    }
-}
-
-struct WatchedFile {
-    inner: SimFile,
-    /// The one under which it was opened or made.
-    name: FileName,
-    watch: Watcher,
-}
-
-impl File for WatchedFile {
-    fn len(&self) -> Result<u64, IoError> {
-        self.inner.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError> {
-        self.inner.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        self.watch.ask(Call::WriteAt, self.name, bytes.len())?;
-        self.inner.write_at(offset, bytes)
-    }
-
-    fn fill_zeros(&self, size: u64) -> Result<(), IoError> {
-        self.inner.fill_zeros(size)
-    }
-
-    fn sync(&self) -> Result<(), IoError> {
-        self.watch.ask(Call::Sync, self.name, 0)?;
-        self.inner.sync()
-    }
-
-    fn drop_cache(&self) {
-        self.inner.drop_cache();
-    }
-}
-
-impl Storage for Watched {
-    type File = WatchedFile;
-
-    fn lock(&self, kind: LockKind) -> Result<(), IoError> {
-        self.inner.lock(kind)
-    }
-
-    fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
-        self.inner.list(each)
-    }
-
-    fn create(&self, name: FileName) -> Result<WatchedFile, IoError> {
-        Ok(WatchedFile { inner: self.inner.create(name)?, name, watch: self.watch.clone() })
-    }
-
-    fn open(&self, name: FileName, access: Access) -> Result<WatchedFile, IoError> {
-        Ok(WatchedFile { inner: self.inner.open(name, access)?, name, watch: self.watch.clone() })
-    }
-
-    fn rename(&self, from: FileName, to: FileName) -> Result<(), IoError> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, name: FileName) -> Result<(), IoError> {
-        self.inner.remove(name)
-    }
-
-    fn sync_dir(&self) -> Result<(), IoError> {
-        self.inner.sync_dir()
-    }
-
-    fn random(&self, out: &mut [u8]) -> Result<(), IoError> {
-        self.inner.random(out)
-    }
-}
 
 /// No background thread, so that nothing happens but what the test does.
 fn config(segment_bytes: u64, sync_mode: SyncMode) -> Config {
@@ -253,7 +128,7 @@ fn a_failed_take_back_is_in_doubt() {
 fn a_large_frame_does_not_overtake_a_take_back() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(8 << 20, SyncMode::Always)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (entered, go) = (Signal::default(), Signal::default());
@@ -353,7 +228,7 @@ fn hold_first_sync(watcher: &Watcher) -> (Signal, Signal, Signal, Arc<AtomicU64>
                     overlap.give();
                 }
             }
-            (call == Call::WriteAt && fail_write.0.swap(false, Ordering::SeqCst)).then_some(EIO)
+            (call == Call::WriteAt && fail_write.take()).then_some(EIO)
         }
     });
     (held, go, overlap, syncs, fail_write)
@@ -365,7 +240,7 @@ fn hold_first_sync(watcher: &Watcher) -> (Signal, Signal, Signal, Arc<AtomicU64>
 fn a_file_is_not_synced_twice_at_once() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (held, go, overlap, _, fail_write) = hold_first_sync(&watcher);
@@ -395,7 +270,7 @@ fn a_file_is_not_synced_twice_at_once() {
 fn a_take_back_does_not_repeat_a_failed_sync() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (held, go, _, syncs, fail_write) = hold_first_sync(&watcher);
@@ -425,7 +300,7 @@ fn a_take_back_does_not_repeat_a_failed_sync() {
 fn no_success_after_a_failure() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let signals = || (Signal::default(), Signal::default());
@@ -529,7 +404,7 @@ fn the_numbers_of_a_checkpoint_belong_together() {
 fn no_install_is_acknowledged_after_a_failed_sync_of_the_manifest() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Always)).unwrap();
         log.append(1, b"k", b"one").unwrap();
         let (entered, go) = (Signal::default(), Signal::default());
@@ -575,7 +450,7 @@ fn a_panic_under_way_hangs_nobody() {
     bounded(|| {
         for panics_in in [Call::WriteAt, Call::Sync] {
             let disk = Disk::new(1);
-            let watcher = Watcher::new();
+            let watcher = Watcher::default();
             let log = Log::open(watcher.storage(&disk), &config(4 << 20, SyncMode::Always)).unwrap();
             log.append(1, b"k", b"one").unwrap();
             let (entered, go) = (Signal::default(), Signal::default());
@@ -632,7 +507,7 @@ fn a_shutdown_lets_a_large_frame_complete() {
     bounded(|| {
         for mode in [SyncMode::Always, SyncMode::Os, SyncMode::None] {
             let disk = Disk::new(1);
-            let watcher = Watcher::new();
+            let watcher = Watcher::default();
             let log = Log::open(watcher.storage(&disk), &config(8 << 20, mode)).unwrap();
             log.append(1, b"k", b"one").unwrap();
             log.sync(seq::LAST).unwrap();
@@ -795,7 +670,8 @@ fn the_timer_is_not_put_off() {
 #[test]
 fn the_call_that_poisons_the_handle_says_so() {
     bounded(|| {
-        let calls: [fn(&Log<SimStorage>) -> wal_engine::error::Result<()>; 3] =
+        type Attempt = fn(&Log<SimStorage>) -> wal_engine::error::Result<()>;
+        let calls: [Attempt; 3] =
             [|log| log.append(1, b"k", b"v").map(|_| ()), |log| log.checkpoint(1).map(|_| ()), |log| log.truncate(1, true)];
         for (which, call) in calls.iter().enumerate() {
             let disk = Disk::new(1);
