@@ -16,7 +16,7 @@ const SHELL: &str = "src";
 
 /// The rooms of the engine from the bottom up. Those that share a line are peers: none imports another.
 const FLOORS: [&[&str]; 10] = [
-    &["names", "seq"],
+    &["names", "plants", "seq"],
     &["error"],
     &["config"],
     &["format", "protocol", "storage"],

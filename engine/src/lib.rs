@@ -11,6 +11,8 @@ pub mod config;
 pub mod error;
 pub mod format;
 pub mod names;
+#[cfg(wal_plants)]
+pub mod plants;
 pub mod protocol;
 pub mod segment;
 pub mod seq;

@@ -93,6 +93,10 @@ impl<S: Storage> Committer<S> {
         }
         header.relative_seq = relative(state.tail.seq + 1, state.active.open.first_seq);
         header.watermark = watermark(&state);
+        #[cfg(wal_plants)]
+        if let SyncMode::Batch | SyncMode::Os | SyncMode::None = self.mode {
+            header.watermark = crate::plants::Mistake::WatermarkNeedsMode.or(0, header.watermark);
+        }
         if state.filling.has_room(len) {
             let segment = state.active.header;
             state.last_frame = state.filling.push(&segment, &header, payload);
@@ -114,6 +118,13 @@ impl<S: Storage> Committer<S> {
 
     /// Returns when the call may return success.
     fn settle<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq, durability: Durability) -> Result<Seq> {
+        #[cfg(wal_plants)]
+        let durability = if crate::plants::Mistake::AcknowledgedFirst.is_planted() {
+            self.parts.bell.ring(|work| work.sync = true);
+            Durability::Async
+        } else {
+            durability
+        };
         let (mut state, outcome) = match (durability, self.mode) {
             (Durability::Sync, _) | (Durability::Mode, SyncMode::Always) => self.wait_durable(state, seq),
             (Durability::Mode, SyncMode::Os) => self.wait_written(state, seq),

@@ -89,6 +89,10 @@ impl<S: Storage> Committer<S> {
             }
             if led(&state) || state.exclusive {
                 state = self.wait(state);
+                #[cfg(wal_plants)]
+                if let (true, Some(_)) = (crate::plants::Mistake::FollowersHearSuccess.is_planted(), state.failure) {
+                    break Ok(());
+                }
             } else {
                 state = lead(self, state);
             }
@@ -135,7 +139,11 @@ impl<S: Storage> Committer<S> {
         state.sync_runs = true;
         drop(state);
         let synced = file.sync();
+        #[cfg(wal_plants)]
+        let synced = synced.or_else(|io| if crate::plants::Mistake::SyncIsRetried.is_planted() { file.sync() } else { Err(io) });
         let mut state = self.lock();
+        #[cfg(wal_plants)]
+        let mark = crate::plants::Mistake::SyncedCountsLater.or(state.written, mark);
         state.sync_runs = false;
         add(&self.counters.syncs, 1);
         match synced {
@@ -225,6 +233,8 @@ impl<S: Storage> Committer<S> {
         if zeroed {
             let file = Arc::clone(&state.active.file);
             drop(state);
+            #[cfg(wal_plants)]
+            let end = crate::plants::Mistake::RefusedRecordStays.or(from, end);
             zeroed = zero(&*file, from, end).and_then(|()| file.sync()).is_ok();
             state = self.lock();
         }
@@ -241,6 +251,8 @@ impl<S: Storage> Committer<S> {
         state.tail = written.tail;
         state.last_frame = written.last_frame;
         state.filling.restart(written.offset);
+        #[cfg(wal_plants)]
+        state.filling.restart(crate::plants::Mistake::FailedWriteStays.or(end, written.offset));
         state.checkpoints.cut(written.tail);
         self.last_seq.store(written.tail.seq, Ordering::Release);
         self.end_take_back(&mut state);

@@ -36,7 +36,14 @@ pub enum BadHeader {
 impl SegmentHeader {
     /// The header of a segment that this library makes.
     pub fn new(log_id: LogId, seed_base: u32, index: u32, capacity: u64, recycled: bool) -> SegmentHeader {
-        SegmentHeader { log_id, index, seed: seed_base.wrapping_add(index), capacity, data_start: DATA_START, recycled }
+        SegmentHeader { log_id, index, seed: SegmentHeader::seed(seed_base, index), capacity, data_start: DATA_START, recycled }
+    }
+
+    /// The seed of a segment: another one for each index, so that no frame of an earlier segment is valid in its blocks.
+    pub fn seed(seed_base: u32, index: u32) -> u32 {
+        #[cfg(wal_plants)]
+        let index = crate::plants::Mistake::SeedIsNotRenewed.or(0, index);
+        seed_base.wrapping_add(index)
     }
 
     /// The 64 bytes.

@@ -155,11 +155,15 @@ impl<S: Storage> Log<S> {
             Ending::Unclean(unclean) => {
                 let recovered = recovery::recover(&*storage, &manifest, &spares, &mut found, unclean)?;
                 found.report.epoch = found.manifest.epoch;
+                let offset = recovered.bound.offset;
+                #[cfg(wal_plants)]
+                let offset = crate::plants::Mistake::AppendsBehindTornEnd
+                    .or(offset.saturating_add(found.report.dropped_bytes.next_multiple_of(8)), offset);
                 Start {
                     header: recovered.prepared.header,
                     file: recovered.prepared.file,
                     open: recovered.open,
-                    offset: recovered.bound.offset,
+                    offset,
                     last_frame: recovered.last_frame,
                     tail: recovered.bound.tail,
                     bound: recovered.bound,
@@ -198,6 +202,13 @@ impl<S: Storage> Log<S> {
     /// Appending goes on in the segment that was closed cleanly.
     fn go_on(storage: &S, found: &Found) -> Result<Start<S::File>> {
         let bound = found.manifest.bound;
+        let tail = bound.tail;
+        #[cfg(wal_plants)]
+        let tail = if tail.seq.eq(&found.manifest.floor) {
+            crate::plants::Mistake::SeqsBeginAgain.or(crate::seq::Tail::default(), tail)
+        } else {
+            tail
+        };
         let head = load(storage, &found.family, bound.segment, Access::Write)?;
         let open = head.open.unwrap_or(Open {
             first_seq: bound.tail.seq + 1,
@@ -213,7 +224,7 @@ impl<S: Storage> Log<S> {
             open,
             offset: bound.offset,
             last_frame: Placed::default(),
-            tail: bound.tail,
+            tail,
             bound,
             checkpoint: found.checkpoint,
             epoch: found.manifest.epoch,

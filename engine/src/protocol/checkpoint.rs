@@ -19,5 +19,7 @@ pub fn covered(given: Seq, last: Seq) -> Result<Seq> {
 ///
 /// Not always its own seq: a record that another thread appended between the store's flush and this call is below `own_seq`, yet not in the store.
 pub fn licence(covered: Seq, before: Tail, own_seq: Seq) -> Seq {
+    #[cfg(wal_plants)]
+    let covered = crate::plants::Mistake::LicenceIsOwnSeq.or(own_seq, covered);
     if before.data_seq <= covered { own_seq } else { covered }
 }

@@ -195,12 +195,17 @@ impl Scanned {
     /// The end of what something vouches for: `bound` says it from outside, watermarks from inside.
     pub(super) fn vouched(&self, bound: u64) -> u64 {
         let vouched = bound.max(self.watermark).max(self.behind.watermark);
+        #[cfg(wal_plants)]
+        let vouched = crate::plants::Mistake::DamageIsTheEnd.or(bound.max(self.watermark), vouched);
         // The fragments of a record that never became whole may be vouched for, but there is nothing in them to keep.
         if vouched > self.end.offset && vouched <= self.valid { self.end.offset } else { vouched }
     }
 
     /// Damage, if the frames end below `vouched`.
     pub(super) fn check_end(&self, begin: &Begin, vouched: u64) -> Result<()> {
+        #[cfg(wal_plants)]
+        let vouched =
+            if let Stop::BadPayload(_) = self.stop { crate::plants::Mistake::ZerosAreDamage.or(u64::MAX, vouched) } else { vouched };
         if torn::verdict(self.end.offset, vouched) == Verdict::Torn {
             return Ok(());
         }

@@ -84,6 +84,11 @@ impl<S: Storage> Retention<S> {
         if forget.up_to <= self.parts.chain.forgotten().0 {
             return Ok(());
         }
+        #[cfg(wal_plants)]
+        if crate::plants::Mistake::FloorInMemory.is_planted() {
+            self.parts.chain.forget(forget.up_to, forget.data_seq, self.parts.chain.oldest_needed(forget.up_to));
+            return Ok(());
+        }
         let oldest = match swap(&forget)? {
             Some(oldest) => oldest,
             None => {
@@ -145,6 +150,10 @@ impl<S: Storage> Retention<S> {
 
 /// A later bound replaces an earlier one; two calls may come in either order.
 fn advance_bound(manifest: &mut Manifest, bound: Bound) {
+    #[cfg(wal_plants)]
+    if crate::plants::Mistake::StaleBound.is_planted() {
+        manifest.bound = bound;
+    }
     if (bound.segment, bound.offset) > (manifest.bound.segment, manifest.bound.offset) {
         manifest.bound = bound;
     }

@@ -58,12 +58,14 @@ pub fn load<S: Storage>(storage: &S, family: &Family, index: u32, access: Access
     };
     let belongs = header.log_id == family.log_id
         && header.index == index
-        && header.seed == family.seed_base.wrapping_add(index)
+        && header.seed == SegmentHeader::seed(family.seed_base, index)
         && header.capacity == family.segment_bytes;
     if !belongs {
         return Err(Error::new(Code::Corrupt, "this file is another segment or another log's under this name").in_file(name).at(0));
     }
     let size = file.len().map_err(|io| io.in_file(name, "cannot ask for the segment's size"))?;
+    #[cfg(wal_plants)]
+    let size = crate::plants::Mistake::CutFileLooksWhole.or(header.capacity, size);
     if size < header.capacity {
         return Err(Error::new(Code::Corrupt, "the segment has been cut: it is shorter than its header says").in_file(name).at(size));
     }

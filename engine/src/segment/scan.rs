@@ -237,6 +237,12 @@ impl Walk {
         let Some(header) = FrameHeader::decode(self.segment.seed, self.segment.capacity, self.offset, bytes) else {
             return Ok(Err(Stop::BadHeader));
         };
+        #[cfg(wal_plants)]
+        let Some(_) =
+            crate::plants::Mistake::ReaderHasLimit.or(self.segment.capacity.div_ceil(2), self.segment.capacity).checked_sub(header.len())
+        else {
+            return Ok(Err(Stop::BadHeader));
+        };
         if header.relative_seq != self.next_relative || !self.kind_is_in_order(header.kind) {
             return Ok(Err(Stop::BadOrder));
         }
