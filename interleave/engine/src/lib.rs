@@ -24,6 +24,9 @@ pub mod manifest;
 pub mod names;
 #[path = "../../../engine/src/parts.rs"]
 pub mod parts;
+#[cfg(wal_plants)]
+#[path = "../../../engine/src/plants.rs"]
+pub mod plants;
 #[path = "../../../engine/src/protocol/mod.rs"]
 pub mod protocol;
 #[path = "../../../engine/src/recovery/mod.rs"]
