@@ -1,8 +1,8 @@
 //! How those who append, commit and forget tell the background thread that there is work.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::{AtomicBool, Condvar, Instant, Mutex, OnceLock, Ordering};
 
 /// What there is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Bell {
                 return false;
             };
             // Under the lock, so that two callers start one thread.
-            let work = self.held();
+            let work = self.work.lock();
             if !self.started.load(Ordering::Acquire) {
                 if work.stop || !starter() {
                     return false;
@@ -53,7 +53,7 @@ impl Bell {
                 self.started.store(true, Ordering::Release);
             }
         }
-        let mut work = self.held();
+        let mut work = self.work.lock();
         if work.stop {
             return false;
         }
@@ -65,14 +65,14 @@ impl Bell {
 
     /// Tells the thread to end; whether there is one.
     pub fn stop(&self) -> bool {
-        self.held().stop = true;
+        self.work.lock().stop = true;
         self.rung.notify_one();
         self.started.load(Ordering::Acquire)
     }
 
     /// For the thread: waits for work and takes it. A time that has come is reported as `sync`.
     pub fn take(&self) -> Work {
-        let mut work = self.held();
+        let mut work = self.work.lock();
         loop {
             let now = Instant::now();
             if work.sync_by.is_some_and(|at| at <= now) {
@@ -85,16 +85,12 @@ impl Bell {
                 return taken;
             }
             work = match work.sync_by {
-                None => self.rung.wait(work).unwrap_or_else(PoisonError::into_inner),
+                None => self.rung.wait(work),
                 Some(at) => {
                     let left = at.saturating_duration_since(now).max(Duration::from_micros(1));
-                    self.rung.wait_timeout(work, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.rung.wait_timeout(work, left)
                 }
             };
         }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,13 +1,12 @@
 //! The segments of an open log, who still reads them, and how far their bytes are durable. Shared by everything that writes, forgets or reads.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::format::segment_header::SegmentHeader;
 use crate::seq::{Seq, Tail};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, Ordering, fence};
 
 /// A segment that holds records.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +75,6 @@ pub struct Chain {
     waiters: AtomicU64,
 }
 
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under the lock poisons the handle at the ABI; the data is only counters and lists that stay consistent between statements.
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Chain {
     /// The chain that an opening found, `segments` from the oldest on.
     pub fn new(segments: impl IntoIterator<Item = Segment>, floor: Seq, forgotten_data: Seq, durable: Seq, readable: Seq) -> Chain {
@@ -131,7 +125,7 @@ impl Chain {
         // The waiter counts itself before it looks at what it waits for; so either it sees the change or this sees the waiter.
         fence(Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) > 0 {
-            *held(&self.wakes) += 1;
+            *self.wakes.lock() += 1;
             self.changed.notify_all();
         }
     }
@@ -149,22 +143,22 @@ impl Chain {
         self.waiters.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let outcome = loop {
-            let seen = *held(&self.wakes);
+            let seen = *self.wakes.lock();
             if ready() {
                 break true;
             }
-            let wakes = held(&self.wakes);
+            let wakes = self.wakes.lock();
             if *wakes != seen {
                 continue;
             }
             match deadline {
-                None => drop(self.changed.wait(wakes).unwrap_or_else(PoisonError::into_inner)),
+                None => drop(self.changed.wait(wakes)),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         break false;
                     }
-                    drop(self.changed.wait_timeout(wakes, left).unwrap_or_else(PoisonError::into_inner));
+                    drop(self.changed.wait_timeout(wakes, left));
                 }
             }
         };
@@ -174,25 +168,25 @@ impl Chain {
 
     /// Records up to here are forgotten, and the last data record among them.
     pub fn forgotten(&self) -> (Seq, Seq) {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         (inner.floor, inner.forgotten_data)
     }
 
     /// How many segments hold records, and how many more wait to be dropped.
     pub fn counts(&self) -> (usize, usize) {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         (inner.segments.len(), inner.doomed.len())
     }
 
     /// Seq of the oldest record kept, given the last seq: one above the floor, or behind the hole that begins there.
     pub fn oldest(&self) -> Seq {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         oldest_kept(&inner.segments, inner.floor)
     }
 
     /// Makes room for one more segment, so that `append` cannot fail.
     pub fn reserve(&self) -> Result<()> {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         let no_memory = |_| Error::new(Code::NoMemory, "no memory for the list of segments");
         inner.segments.try_reserve(1).map_err(no_memory)?;
         let segments = inner.segments.len();
@@ -201,7 +195,7 @@ impl Chain {
 
     /// The last segment ended at `end`, `next` comes behind it.
     pub fn append(&self, end: (u64, Tail), next: Segment) {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         if let Some(last) = inner.segments.back_mut() {
             last.end = Some(end);
         }
@@ -210,21 +204,21 @@ impl Chain {
 
     /// Index of the oldest segment that still holds records above `floor`, the active one at the latest.
     pub fn oldest_needed(&self, floor: Seq) -> u32 {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         let needed = inner.segments.iter().find(|segment| segment.end.is_none_or(|(_, tail)| tail.seq > floor));
         needed.or(inner.segments.back()).map_or(0, |segment| segment.header.index)
     }
 
     /// The segment that holds the record `seq`.
     pub fn holding(&self, seq: Seq) -> Option<Segment> {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         let place = inner.segments.iter().position(|segment| segment.end.is_none_or(|(_, tail)| tail.seq >= seq));
         place.map(|place| inner.segments[place])
     }
 
     /// Records up to `floor` are forgotten and segments before `oldest` doomed, as the manifest says already.
     pub fn forget(&self, floor: Seq, forgotten_data: Seq, oldest: u32) {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         inner.floor = inner.floor.max(floor);
         inner.forgotten_data = inner.forgotten_data.max(forgotten_data);
         while inner.segments.len() > 1 && inner.segments.front().is_some_and(|segment| segment.header.index < oldest) {
@@ -236,7 +230,7 @@ impl Chain {
 
     /// Takes the oldest doomed segment that nobody reads any more.
     pub fn take_doomed(&self) -> Option<u32> {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         let oldest_read = inner.readers.iter().flatten().min().copied().unwrap_or(u32::MAX);
         match inner.doomed.front() {
             Some(segment) if segment.header.index < oldest_read => inner.doomed.pop_front().map(|segment| segment.header.index),
@@ -246,7 +240,7 @@ impl Chain {
 
     /// Registers a reader that needs everything above `after`; returns the segment in which that begins.
     pub fn enter(&self, after: Seq) -> Result<(ReaderId, Segment)> {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         let place = inner.segments.iter().position(|segment| segment.end.is_none_or(|(_, tail)| tail.seq > after));
         let Some(segment) = place.or(inner.segments.len().checked_sub(1)).map(|place| inner.segments[place]) else {
             return Err(Error::new(Code::NotFound, "the log has no segment"));
@@ -265,7 +259,7 @@ impl Chain {
 
     /// The reader is done with everything before the successor of `index`, which is returned; `None` if there is no successor.
     pub fn advance(&self, reader: &ReaderId, index: u32) -> Option<Segment> {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         let next = inner.known().find(|segment| segment.header.index > index).copied()?;
         inner.readers[reader.0] = Some(next.header.index);
         Some(next)
@@ -273,11 +267,11 @@ impl Chain {
 
     /// What is known now about a segment.
     pub fn segment(&self, index: u32) -> Option<Segment> {
-        held(&self.inner).known().find(|segment| segment.header.index == index).copied()
+        self.inner.lock().known().find(|segment| segment.header.index == index).copied()
     }
 
     /// The reader is gone.
     pub fn leave(&self, reader: &ReaderId) {
-        held(&self.inner).readers[reader.0] = None;
+        self.inner.lock().readers[reader.0] = None;
     }
 }

@@ -1,7 +1,7 @@
 //! The engine of the write-ahead log: everything but the C ABI.
 //!
 //! Floors, from the bottom; imports go strictly down and a test checks it:
-//! 0 `error`, `names`, `seq`, `config`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`; 4 `manifest`, `spares`,
+//! 0 `error`, `names`, `seq`, `sync`, `config`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`; 4 `manifest`, `spares`,
 //! `chain`; 5 `commit`, `recovery`, `retention`, `cursor`, which are peers; 6 `log`.
 //!
 //! Floors 0 and 1 and `segment::scan` need neither std nor an allocator.
@@ -38,3 +38,5 @@ pub mod recovery;
 pub mod retention;
 #[cfg(feature = "std")]
 pub mod spares;
+#[cfg(feature = "std")]
+pub mod sync;

@@ -1,13 +1,12 @@
 //! The manifest file: read at opening, installed atomically afterwards.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{MANIFEST_COPIES, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN, MANIFEST_SLOTS};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::BadHeader;
 use crate::names::FileName;
 use crate::storage::{Access, File, IoError, IoKind, Storage};
+use crate::sync::Mutex;
 
 /// Length of one slot.
 const SLOT_LEN: usize = MANIFEST_PAGE_LEN * MANIFEST_COPIES;
@@ -139,12 +138,12 @@ impl<F: File> ManifestFile<F> {
 
     /// What was installed last.
     pub fn current(&self) -> Manifest {
-        self.held().manifest
+        self.current.lock().manifest
     }
 
     /// Durable when this returns, or as before: with one sync.
     pub fn install(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
-        let mut current = self.held();
+        let mut current = self.current.lock();
         let mut next = current.manifest;
         edit(&mut next);
         self.write(&mut current, next)?;
@@ -153,7 +152,7 @@ impl<F: File> ManifestFile<F> {
 
     /// Like `install`, into both slots: needed where the older slot would not do any more, because what it names is about to go.
     pub fn install_twice(&self, edit: impl FnOnce(&mut Manifest)) -> core::result::Result<Manifest, InstallError> {
-        let mut current = self.held();
+        let mut current = self.current.lock();
         let mut next = current.manifest;
         edit(&mut next);
         self.write(&mut current, next)?;
@@ -188,9 +187,5 @@ impl<F: File> ManifestFile<F> {
         }
         current.manifest = next;
         Ok(())
-    }
-
-    fn held(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,11 @@
 //! The parts of an open log that floor 5 has in common.
 
-use std::sync::Arc;
-
 use crate::bell::Bell;
 use crate::chain::Chain;
 use crate::manifest::ManifestFile;
 use crate::spares::Spares;
 use crate::storage::Storage;
+use crate::sync::Arc;
 
 /// See the module's head.
 pub struct Parts<S: Storage> {

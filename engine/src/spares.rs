@@ -1,8 +1,6 @@
 //! Segments that wait for their turn: prepared ones, which a frame may be written to at once, and a pool of blocks to prepare them from.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Code, Error, Result};
 use crate::format::constants::SEGMENT_HEADER_LEN;
@@ -10,6 +8,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
 use crate::segment::head::Family;
 use crate::storage::{Access, File, IoError, IoKind, Storage};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// A segment whose header, size and name are durable and in which no frame was ever written.
 pub struct Prepared<F> {
@@ -40,10 +39,6 @@ pub struct Spares<S: Storage> {
     broken: Mutex<Option<Error>>,
 }
 
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<S: Storage> Spares<S> {
     /// `leftovers` are the files in the directory that nothing needs: spares, and segments outside the chain. Those keep no frame that counts,
     /// but may hold bytes that would pass under their index; so each is prepared anew, under an index above `highest_index`.
@@ -69,7 +64,7 @@ impl<S: Storage> Spares<S> {
 
     /// Spares that are ready, and files in the pool.
     pub fn counts(&self) -> (usize, usize) {
-        let inner = held(&self.inner);
+        let inner = self.inner.lock();
         (inner.ready.len(), inner.pool.len())
     }
 
@@ -80,19 +75,19 @@ impl<S: Storage> Spares<S> {
 
     /// Takes the next prepared segment.
     pub fn take(&self) -> Option<Prepared<S::File>> {
-        held(&self.inner).ready.pop_front()
+        self.inner.lock().ready.pop_front()
     }
 
     /// Gives back what `take` gave, unused.
     pub fn put_back(&self, prepared: Prepared<S::File>) {
-        held(&self.inner).ready.push_front(prepared);
+        self.inner.lock().ready.push_front(prepared);
     }
 
     /// Prepares segments until `count` are ready. Waits for a preparation that is under way in another thread.
     pub fn ensure(&self, count: usize) -> Result<()> {
-        while held(&self.inner).ready.len() < count {
-            let _turn = held(&self.preparing);
-            if held(&self.inner).ready.len() >= count {
+        while self.inner.lock().ready.len() < count {
+            let _turn = self.preparing.lock();
+            if self.inner.lock().ready.len() >= count {
                 break;
             }
             self.prepare_one()?;
@@ -102,7 +97,7 @@ impl<S: Storage> Spares<S> {
 
     /// Files that nothing needs any more, as `new` takes them.
     pub fn give_back(&self, name: FileName) {
-        held(&self.inner).pool.push_back(name);
+        self.inner.lock().pool.push_back(name);
     }
 
     /// Drops segments that the durable manifest no longer needs, one at a time: into the pool while it has room, off the disk otherwise.
@@ -115,7 +110,7 @@ impl<S: Storage> Spares<S> {
             };
             dropped += 1;
             let name = FileName::Segment(index);
-            let keep = held(&self.inner).pool.len() + renamed.len() < self.pool_limit && renamed.try_reserve(1).is_ok();
+            let keep = self.inner.lock().pool.len() + renamed.len() < self.pool_limit && renamed.try_reserve(1).is_ok();
             let done = if keep { self.storage.rename(name, FileName::Spare(index)) } else { self.storage.remove(name) };
             match done {
                 Ok(()) if keep => renamed.push(FileName::Spare(index)),
@@ -128,14 +123,14 @@ impl<S: Storage> Spares<S> {
         if dropped > 0 {
             // Only what lies durably under its new name may be overwritten.
             self.sync_dir()?;
-            held(&self.inner).pool.extend(renamed);
+            self.inner.lock().pool.extend(renamed);
         }
         outcome
     }
 
     /// Syncs the directory, for good: after a failure no later sync can prove that the names are durable.
     pub fn sync_dir(&self) -> Result<()> {
-        let mut broken = held(&self.broken);
+        let mut broken = self.broken.lock();
         if let Some(error) = *broken {
             return Err(error);
         }
@@ -149,12 +144,12 @@ impl<S: Storage> Spares<S> {
     }
 
     fn prepare_one(&self) -> Result<()> {
-        if let Some(error) = *held(&self.broken) {
+        if let Some(error) = *self.broken.lock() {
             return Err(error);
         }
-        held(&self.inner).ready.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of spares"))?;
+        self.inner.lock().ready.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of spares"))?;
         loop {
-            let front = held(&self.inner).pool.pop_front();
+            let front = self.inner.lock().pool.pop_front();
             match front {
                 None => return self.prepare_fresh(),
                 Some(name) => {
@@ -254,7 +249,7 @@ impl<S: Storage> Spares<S> {
         }
         #[cfg(wal_plants)]
         if crate::plants::Mistake::NameNotSynced.is_planted() {
-            held(&self.inner).ready.push_back(Prepared { header, file: Arc::new(file) });
+            self.inner.lock().ready.push_back(Prepared { header, file: Arc::new(file) });
             return Ok(());
         }
         if let Err(error) = self.sync_dir() {
@@ -264,12 +259,12 @@ impl<S: Storage> Spares<S> {
         if recycled {
             self.recycled.fetch_add(1, Ordering::Relaxed);
         }
-        held(&self.inner).ready.push_back(Prepared { header, file: Arc::new(file) });
+        self.inner.lock().ready.push_back(Prepared { header, file: Arc::new(file) });
         Ok(())
     }
 
     fn next_index(&self) -> Result<u32> {
-        let mut inner = held(&self.inner);
+        let mut inner = self.inner.lock();
         let index = inner.next_index;
         inner.next_index = index.checked_add(1).ok_or_else(|| Error::new(Code::NoSpace, "the log has used up its segment indexes"))?;
         Ok(index)

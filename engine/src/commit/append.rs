@@ -1,8 +1,5 @@
 //! Appending records.
 
-use std::sync::atomic::Ordering;
-use std::time::Instant;
-
 use super::state::{Mark, State};
 use super::{Committer, Guard, add};
 use crate::config::{SEGMENT_OVERHEAD_BYTES, SyncMode};
@@ -14,6 +11,7 @@ use crate::protocol::checkpoint;
 use crate::segment::payload::{Batch, Entries, Entry, One, Payload, control_header, header_of, relative};
 use crate::seq::{self, Seq};
 use crate::storage::Storage;
+use crate::sync::{Instant, Ordering};
 
 /// What an END frame takes.
 const END_FRAME_LEN: u64 = frame_len(END_PAYLOAD_LEN as u64);

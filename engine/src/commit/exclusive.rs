@@ -1,7 +1,5 @@
 //! What needs the segment alone: the first frame of an opening, rotation, frames larger than a buffer, the swap of a forgotten segment.
 
-use std::sync::Arc;
-
 use super::append::watermark;
 use super::state::{Active, Mark};
 use super::{Committer, Guard, add, poisoned};
@@ -19,6 +17,7 @@ use crate::segment::payload::{Control, Payload, control_header, relative};
 use crate::seq::Seq;
 use crate::spares::Prepared;
 use crate::storage::{File, IoError, IoKind, Storage};
+use crate::sync::Arc;
 
 impl<S: Storage> Committer<S> {
     /// Returns when a frame of `len` bytes can be placed with `room` left behind it: the manifest says dirty, the segment has its OPEN and space,

@@ -1,8 +1,6 @@
 //! Writing and syncing in groups, and what happens when either fails.
 
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::state::{Mark, State, TakenBack};
 use super::{Committer, Guard, add, poisoned};
@@ -11,6 +9,7 @@ use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
 use crate::seq::{self, Seq};
 use crate::storage::{File, IoError, Storage};
+use crate::sync::{Arc, Ordering};
 
 /// What a failed write is overwritten with.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

@@ -11,8 +11,6 @@ mod exclusive;
 mod group;
 mod state;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use append::Durability;
@@ -24,6 +22,7 @@ use crate::format::manifest_slot::Bound;
 use crate::parts::Parts;
 use crate::seq::Seq;
 use crate::storage::Storage;
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 use state::{Failure, State};
 
@@ -149,12 +148,11 @@ impl<S: Storage> Committer<S> {
     }
 
     fn lock(&self) -> Guard<'_, S> {
-        // A panic under the lock poisons the handle at the ABI, which every call checks before it relies on the state.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn wait<'a>(&'a self, state: Guard<'a, S>) -> Guard<'a, S> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        self.changed.wait(state)
     }
 
     /// Poisons the handle. What is not known to be durable is in doubt from here on.

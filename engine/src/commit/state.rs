@@ -1,7 +1,5 @@
 //! What the committer's lock protects.
 
-use std::sync::Arc;
-
 use super::poisoned;
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
@@ -10,6 +8,7 @@ use crate::format::manifest_slot::Bound;
 use crate::format::segment_header::SegmentHeader;
 use crate::segment::buffer::{CommitBuffer, Placed};
 use crate::seq::{Seq, Tail};
+use crate::sync::Arc;
 
 /// The segment that is appended to.
 pub(super) struct Active<F> {

@@ -1,6 +1,5 @@
 //! Replay: the records above a seq, in order, as far as they may be shown.
 
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::chain::{Chain, ReaderId, Segment};
@@ -14,6 +13,7 @@ use crate::protocol::gap;
 use crate::segment::buffer::read_buffer;
 use crate::seq::Seq;
 use crate::storage::{Access, File, Storage};
+use crate::sync::{Arc, Weak};
 
 /// What a cursor shows beside durable data records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,6 @@ mod open;
 mod replay;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::chain::Chain;
@@ -17,6 +16,7 @@ use crate::protocol::gap;
 use crate::retention::Forget;
 use crate::seq::{self, Seq};
 use crate::storage::Storage;
+use crate::sync::{Arc, Mutex, Weak};
 
 pub use crate::commit::Durability;
 pub use crate::cursor::{Record, ReplayOptions};
@@ -163,7 +163,7 @@ impl<S: Storage> Log<S> {
         let highest =
             writer.retention.install_checkpoint(checkpoint, writer.committer.bound()).map_err(|failed| writer.install_failed(failed))?;
         writer.committer.note_checkpoint(highest);
-        let mut known = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.checkpoint.lock();
         // Another call may have come back with a higher one.
         if highest.n > known.n {
             *known = highest;
@@ -270,7 +270,7 @@ impl<S: Storage> Log<S> {
     }
 
     fn checkpoint_so_far(&self) -> Checkpoint {
-        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.checkpoint.lock()
     }
 
     /// The oldest record kept, one above the last if there is none.

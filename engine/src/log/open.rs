@@ -1,8 +1,5 @@
 //! Opening a log and looking at one.
 
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
-
 use super::writer::{Writer, start_thread};
 use super::{FoundState, Log, Report};
 use crate::bell::Bell;
@@ -21,6 +18,7 @@ use crate::segment::buffer::Placed;
 use crate::segment::head::load;
 use crate::spares::Spares;
 use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
+use crate::sync::{Arc, Instant, Mutex};
 
 /// What open would find. Changes nothing, but holds the lock as a reader while it looks.
 pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Report> {

@@ -1,13 +1,13 @@
 //! A cursor with its way to the log.
 
-use std::sync::Weak;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::writer::Writer;
 use super::{Record, Waited, timeout};
 use crate::cursor::Cursor;
 use crate::error::{Code, Error, Result};
 use crate::storage::Storage;
+use crate::sync::{Instant, Weak};
 
 /// A cursor, and its way to the log for what is not written yet. Outlives the log.
 pub struct Replay<S: Storage> {

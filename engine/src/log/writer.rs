@@ -1,8 +1,5 @@
 //! What a log opened for writing has: the parts that append and forget, and the background thread.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
-
 use crate::commit::Committer;
 use crate::error::{Error, Result};
 use crate::manifest::InstallError;
@@ -10,6 +7,7 @@ use crate::parts::Parts;
 use crate::retention::{Forget, Retention};
 use crate::seq::Seq;
 use crate::storage::Storage;
+use crate::sync::{Arc, Builder, JoinHandle, Mutex, Weak};
 
 /// What a log opened for writing has beside what every open log has.
 pub(super) struct Writer<S: Storage> {
@@ -46,7 +44,7 @@ impl<S: Storage> Writer<S> {
     pub(super) fn stop(&self) {
         self.committer.shut_down();
         if self.parts.bell.stop() {
-            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let thread = self.thread.lock().take();
             if let Some(thread) = thread {
                 // A panic of the thread left nothing half done that the next opening would not find.
                 let _panicked = thread.join();
@@ -102,10 +100,10 @@ pub(super) fn start_thread<S: Storage>(writer: &Weak<Writer<S>>) -> bool {
     let mut for_thread = Some(for_thread);
     writer.parts.storage.start_thread(&mut || {
         if let Some(writer) = for_thread.take() {
-            started = std::thread::Builder::new().name("wal".into()).stack_size(256 << 10).spawn(move || writer.work()).ok();
+            started = Builder::new().name("wal".into()).stack_size(256 << 10).spawn(move || writer.work()).ok();
         }
     });
     let running = started.is_some();
-    *writer.thread.lock().unwrap_or_else(PoisonError::into_inner) = started;
+    *writer.thread.lock() = started;
     running
 }

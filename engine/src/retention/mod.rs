@@ -1,8 +1,5 @@
 //! Checkpoint and truncation: what the host has declared, what may be forgotten, and giving the disk space back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 use crate::chain::Segment;
 use crate::error::Result;
 use crate::format::constants::OP_CHECKPOINT;
@@ -17,6 +14,7 @@ use crate::segment::buffer::read_buffer;
 use crate::segment::scan::{Walk, Window};
 use crate::seq::{Seq, Tail};
 use crate::storage::{Access, Storage};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// See the module's head.
 pub struct Retention<S: Storage> {
@@ -55,7 +53,7 @@ impl<S: Storage> Retention<S> {
 
     /// Remembers a checkpoint in the manifest; only then does it license anything. Returns the highest one so far.
     pub fn install_checkpoint(&self, checkpoint: Checkpoint, bound: Bound) -> core::result::Result<Checkpoint, InstallError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let installed = self.parts.manifest.install(|manifest| {
             if checkpoint.n > manifest.checkpoint.n {
                 manifest.checkpoint = checkpoint;
@@ -80,7 +78,7 @@ impl<S: Storage> Retention<S> {
         bound: Bound,
         swap: impl FnOnce(&Forget) -> core::result::Result<Option<u32>, InstallError>,
     ) -> core::result::Result<(), InstallError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         if forget.up_to <= self.parts.chain.forgotten().0 {
             return Ok(());
         }
@@ -114,7 +112,7 @@ impl<S: Storage> Retention<S> {
 
     /// Gives back the disk space of forgotten segments that nobody reads.
     pub fn drop_segments(&self) -> Result<()> {
-        let _turn = self.dropping.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.dropping.lock();
         self.parts.spares.drop_segments(|| self.parts.chain.take_doomed())
     }
 

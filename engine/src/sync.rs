@@ -1,0 +1,65 @@
+//! Where threads meet: locks, conditions, atomics, threads and the clock. The engine has them from here alone, so that the tests of its
+//! interleavings can put a room of the same shape in this one's place, whose scheduler tries one order after the other.
+//!
+//! A panic under a lock poisons the handle at the ABI, which every call checks before it relies on any state; what the locks protect is
+//! consistent between statements. So the locks themselves know no poison.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+pub use std::sync::{Arc, MutexGuard, OnceLock, Weak};
+pub use std::thread::{Builder, JoinHandle};
+pub use std::time::Instant;
+
+/// A lock.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// A free lock.
+    pub const fn new(value: T) -> Mutex<T> {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    /// Waits for the lock.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something that threads wait for.
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    /// Nobody waits yet.
+    pub const fn new() -> Condvar {
+        Condvar(std::sync::Condvar::new())
+    }
+
+    /// Gives the lock back, waits and takes it again. Also returns without a notification now and then.
+    #[inline]
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for this long at the most.
+    #[inline]
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Wakes one of those who wait.
+    #[inline]
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Wakes all of them.
+    #[inline]
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
