@@ -12,7 +12,7 @@ use crate::manifest::{self, Read};
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::scan::{self, Window};
-use crate::storage::{Access, File, IoError, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// Reads what an opening needs to know: manifest, segment headers, and one segment after an unclean close; everything if `full` is set or
 /// damage is to be worked around.
@@ -66,8 +66,11 @@ fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
         let FileName::Segment(_) = name else {
             continue;
         };
-        let Ok(file) = storage.open(name, Access::Read) else {
-            continue;
+        let file = match storage.open(name, Access::Read) {
+            Ok(file) => file,
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => continue,
+            // There may be records in it: whoever took that for an unfinished creation would remove them.
+            Err(io) => return Err(io.in_file(name, "cannot open the segment")),
         };
         let mut head = [0; SEGMENT_HEADER_LEN];
         let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment");
