@@ -1,7 +1,6 @@
 //! Writing and syncing in groups, and what happens when either fails.
 
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::{Mark, State, TakenBack};
@@ -131,7 +130,7 @@ impl<S: Storage> Committer<S> {
     pub(super) fn sync_written<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
         // Captured before the sync begins: what is written while it runs may or may not be part of it.
         let mark = state.written;
-        let file = Arc::clone(&state.active.file);
+        let file = state.active.file.clone();
         state.sync_runs = true;
         drop(state);
         let synced = file.sync();
@@ -175,7 +174,7 @@ impl<S: Storage> Committer<S> {
         let mut buffer = mem::replace(&mut state.filling, next);
         state.filling.restart(buffer.end());
         let mark = Mark { offset: buffer.end(), tail: state.tail, last_frame: state.last_frame };
-        let file = Arc::clone(&state.active.file);
+        let file = state.active.file.clone();
         drop(state);
         let written = file.write_at(buffer.base(), buffer.bytes());
         let end = buffer.end();
@@ -223,7 +222,7 @@ impl<S: Storage> Committer<S> {
         // After a failed sync of this file another one would prove nothing.
         let mut zeroed = state.failure.is_none();
         if zeroed {
-            let file = Arc::clone(&state.active.file);
+            let file = state.active.file.clone();
             drop(state);
             zeroed = zero(&*file, from, end).and_then(|()| file.sync()).is_ok();
             state = self.lock();

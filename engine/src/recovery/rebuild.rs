@@ -11,9 +11,10 @@ use crate::format::control::{Checkpoint, How, Open};
 use crate::format::frame::frame_len;
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
-use crate::segment::head::{Family, ends_as_linked, load};
+use crate::segment::head::{Family, Head, ends_as_linked, load};
 use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, IoKind, Storage};
 
@@ -29,7 +30,8 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
     let mut opens: Vec<(u32, Open)> = Vec::new();
     for index in indexes() {
         match load(storage, &family, index, Access::Read) {
-            Ok(head) => opens.extend(head.open.map(|open| (index, open))),
+            Ok(Head { open: Some(open), .. }) => memory::push(&mut opens, (index, open))?,
+            Ok(_) => {}
             Err(damage) if damage.code == Code::Corrupt => {}
             // What cannot be read today may be whole tomorrow.
             Err(error) => return Err(error),
