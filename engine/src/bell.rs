@@ -70,6 +70,11 @@ impl Bell {
         self.started.load(Ordering::Acquire)
     }
 
+    /// For a thread that ends without being told to: nobody does any work any more.
+    pub fn silence(&self) {
+        self.work.lock().stop = true;
+    }
+
     /// For the thread: waits for work and takes it. A time that has come is reported as `sync`.
     pub fn take(&self) -> Work {
         let mut work = self.work.lock();

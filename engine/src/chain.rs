@@ -59,6 +59,13 @@ impl Inner {
     fn known(&self) -> impl Iterator<Item = &Segment> {
         self.doomed.iter().chain(self.segments.iter())
     }
+
+    /// Room for `more` segments, and for all of them to be doomed, so that forgetting cannot fail either.
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let no_memory = |_| Error::new(Code::NoMemory, "no memory for the list of segments");
+        self.segments.try_reserve(more).map_err(no_memory)?;
+        self.doomed.try_reserve(self.segments.len() + more).map_err(no_memory)
+    }
 }
 
 /// See the module's head.
@@ -77,9 +84,11 @@ pub struct Chain {
 
 impl Chain {
     /// The chain that an opening found, `segments` from the oldest on.
-    pub fn new(segments: impl IntoIterator<Item = Segment>, floor: Seq, forgotten_data: Seq, durable: Seq, readable: Seq) -> Chain {
-        let inner = Inner { segments: segments.into_iter().collect(), floor, forgotten_data, ..Inner::default() };
-        Chain { inner: Mutex::new(inner), durable: AtomicU64::new(durable), readable: AtomicU64::new(readable), ..Chain::default() }
+    pub fn new(segments: &[Segment], floor: Seq, forgotten_data: Seq, durable: Seq, readable: Seq) -> Result<Chain> {
+        let mut inner = Inner { floor, forgotten_data, ..Inner::default() };
+        inner.reserve(segments.len())?;
+        inner.segments.extend(segments);
+        Ok(Chain { inner: Mutex::new(inner), durable: AtomicU64::new(durable), readable: AtomicU64::new(readable), ..Chain::default() })
     }
 
     /// Everything up to here is durable.
@@ -186,11 +195,7 @@ impl Chain {
 
     /// Makes room for one more segment, so that `append` cannot fail.
     pub fn reserve(&self) -> Result<()> {
-        let mut inner = self.inner.lock();
-        let no_memory = |_| Error::new(Code::NoMemory, "no memory for the list of segments");
-        inner.segments.try_reserve(1).map_err(no_memory)?;
-        let segments = inner.segments.len();
-        inner.doomed.try_reserve(segments + 1).map_err(no_memory)
+        self.inner.lock().reserve(1)
     }
 
     /// The last segment ended at `end`, `next` comes behind it.

@@ -1,10 +1,10 @@
 //! The engine of the write-ahead log: everything but the C ABI.
 //!
 //! Floors, from the bottom; imports go strictly down and a test checks it:
-//! 0 `error`, `names`, `seq`, `sync`, `config`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`; 4 `manifest`, `spares`,
+//! 0 `error`, `names`, `seq`, `config`, `memory`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`, `sync`; 4 `manifest`, `spares`,
 //! `chain`; 5 `commit`, `recovery`, `retention`, `cursor`, which are peers; 6 `log`.
 //!
-//! Floors 0 and 1 and `segment::scan` need neither std nor an allocator.
+//! Floors 0 and 1, but for `memory`, and `segment::scan` need neither std nor an allocator.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 pub mod config;
@@ -18,6 +18,9 @@ pub mod segment;
 pub mod seq;
 pub mod storage;
 
+#[cfg(all(feature = "std", not(unix)))]
+compile_error!("an open log has a POSIX thread");
+
 #[cfg(feature = "std")]
 pub mod bell;
 #[cfg(feature = "std")]
@@ -30,6 +33,8 @@ pub mod cursor;
 pub mod log;
 #[cfg(feature = "std")]
 pub mod manifest;
+#[cfg(feature = "std")]
+pub mod memory;
 #[cfg(feature = "std")]
 pub mod parts;
 #[cfg(feature = "std")]

@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::{MANIFEST_COPIES, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN, MANIFEST_SLOTS};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::BadHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::storage::{Access, File, IoError, IoKind, Storage};
 use crate::sync::Mutex;
@@ -32,9 +33,7 @@ pub fn read<S: Storage>(storage: &S) -> Result<Read> {
     };
     file.sync().map_err(|io| io.in_file(name, "cannot sync the manifest before reading it"))?;
     file.drop_cache();
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(MANIFEST_LEN).map_err(|_| Error::new(Code::NoMemory, "no memory to read the manifest"))?;
-    bytes.resize(MANIFEST_LEN, 0);
+    let mut bytes = memory::zeroed(MANIFEST_LEN, "no memory to read the manifest")?;
     let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the manifest"))?;
     bytes.truncate(read);
     choose(&bytes)

@@ -3,32 +3,32 @@
 use crate::bell::Bell;
 use crate::chain::Chain;
 use crate::manifest::ManifestFile;
+use crate::memory::Shared;
 use crate::spares::Spares;
 use crate::storage::Storage;
-use crate::sync::Arc;
 
 /// See the module's head.
 pub struct Parts<S: Storage> {
     /// The directory.
-    pub storage: Arc<S>,
+    pub storage: Shared<S>,
     /// The manifest.
-    pub manifest: Arc<ManifestFile<S::File>>,
+    pub manifest: Shared<ManifestFile<S::File>>,
     /// The spares.
-    pub spares: Arc<Spares<S>>,
+    pub spares: Shared<Spares<S>>,
     /// The segments.
-    pub chain: Arc<Chain>,
+    pub chain: Shared<Chain>,
     /// The way to the background thread.
-    pub bell: Arc<Bell>,
+    pub bell: Shared<Bell>,
 }
 
 impl<S: Storage> Clone for Parts<S> {
     fn clone(&self) -> Parts<S> {
         Parts {
-            storage: Arc::clone(&self.storage),
-            manifest: Arc::clone(&self.manifest),
-            spares: Arc::clone(&self.spares),
-            chain: Arc::clone(&self.chain),
-            bell: Arc::clone(&self.bell),
+            storage: self.storage.clone(),
+            manifest: self.manifest.clone(),
+            spares: self.spares.clone(),
+            chain: self.chain.clone(),
+            bell: self.bell.clone(),
         }
     }
 }

@@ -5,17 +5,18 @@ use std::collections::VecDeque;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::SEGMENT_HEADER_LEN;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory::{self, Room, Shared};
 use crate::names::FileName;
 use crate::segment::head::Family;
 use crate::storage::{Access, File, IoError, IoKind, Storage};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// A segment whose header, size and name are durable and in which no frame was ever written.
 pub struct Prepared<F> {
     /// Its header.
     pub header: SegmentHeader,
     /// Its file.
-    pub file: Arc<F>,
+    pub file: Shared<F>,
 }
 
 struct Inner<F> {
@@ -26,7 +27,7 @@ struct Inner<F> {
 
 /// See the module's head.
 pub struct Spares<S: Storage> {
-    storage: Arc<S>,
+    storage: Shared<S>,
     family: Family,
     pool_limit: usize,
     inner: Mutex<Inner<S::File>>,
@@ -42,15 +43,10 @@ pub struct Spares<S: Storage> {
 impl<S: Storage> Spares<S> {
     /// `leftovers` are the files in the directory that nothing needs: spares, and segments outside the chain. Those keep no frame that counts,
     /// but may hold bytes that would pass under their index; so each is prepared anew, under an index above `highest_index`.
-    pub fn new(
-        storage: Arc<S>,
-        family: Family,
-        pool_limit: usize,
-        leftovers: impl IntoIterator<Item = FileName>,
-        highest_index: u32,
-    ) -> Spares<S> {
-        let inner = Inner { ready: VecDeque::new(), pool: leftovers.into_iter().collect(), next_index: highest_index.saturating_add(1) };
-        Spares {
+    pub fn new(storage: Shared<S>, family: Family, pool_limit: usize, leftovers: &[FileName], highest_index: u32) -> Result<Spares<S>> {
+        let pool = memory::collect(leftovers.iter().copied())?.into();
+        let inner = Inner { ready: VecDeque::new(), pool, next_index: highest_index.saturating_add(1) };
+        Ok(Spares {
             storage,
             family,
             pool_limit,
@@ -59,7 +55,7 @@ impl<S: Storage> Spares<S> {
             recycled: AtomicU64::new(0),
             names_synced: AtomicBool::new(false),
             broken: Mutex::new(None),
-        }
+        })
     }
 
     /// Spares that are ready, and files in the pool.
@@ -95,9 +91,12 @@ impl<S: Storage> Spares<S> {
         Ok(())
     }
 
-    /// Files that nothing needs any more, as `new` takes them.
+    /// A file that nothing needs any more, as `new` takes them. One that there is no memory to remember waits for the next opening to find it.
     pub fn give_back(&self, name: FileName) {
-        self.inner.lock().pool.push_back(name);
+        let pool = &mut self.inner.lock().pool;
+        if pool.try_reserve(1).is_ok() {
+            pool.push_back(name);
+        }
     }
 
     /// Drops segments that the durable manifest no longer needs, one at a time: into the pool while it has room, off the disk otherwise.
@@ -123,7 +122,7 @@ impl<S: Storage> Spares<S> {
         if dropped > 0 {
             // Only what lies durably under its new name may be overwritten.
             self.sync_dir()?;
-            self.inner.lock().pool.extend(renamed);
+            renamed.into_iter().for_each(|name| self.give_back(name));
         }
         outcome
     }
@@ -147,22 +146,23 @@ impl<S: Storage> Spares<S> {
         if let Some(error) = *self.broken.lock() {
             return Err(error);
         }
-        self.inner.lock().ready.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of spares"))?;
+        // One for this, and one for what a failed rotation may put back.
+        self.inner.lock().ready.try_reserve(2).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of spares"))?;
+        let room = Room::new()?;
         loop {
             let front = self.inner.lock().pool.pop_front();
-            match front {
-                None => return self.prepare_fresh(),
-                Some(name) => {
-                    if self.prepare_recycled(name)? {
-                        return Ok(());
-                    }
-                }
+            let Some(name) = front else {
+                let (file, spare) = self.fresh()?;
+                return self.finish(room, file, spare, false);
+            };
+            if let Some((file, spare)) = self.recycle(name)? {
+                return self.finish(room, file, spare, true);
             }
         }
     }
 
-    /// Prepares the blocks of `name`; whether they were usable. If they were not they are off the disk.
-    fn prepare_recycled(&self, name: FileName) -> Result<bool> {
+    /// The blocks of `name`, if they are usable. If they are not they are off the disk.
+    fn recycle(&self, name: FileName) -> Result<Option<(S::File, FileName)>> {
         let spare = FileName::Spare(name.index());
         if name != spare {
             let renamed = match self.storage.rename(name, spare) {
@@ -172,7 +172,7 @@ impl<S: Storage> Spares<S> {
             };
             match renamed {
                 Ok(()) => {}
-                Err(io) if io.kind == IoKind::NotFound => return Ok(false),
+                Err(io) if io.kind == IoKind::NotFound => return Ok(None),
                 Err(io) => {
                     self.give_back(name);
                     return Err(io.in_file(name, "cannot rename a segment that nothing needs"));
@@ -188,7 +188,7 @@ impl<S: Storage> Spares<S> {
         }
         let file = match self.storage.open(spare, Access::Write) {
             Ok(file) => file,
-            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => return Ok(false),
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => return Ok(None),
             Err(io) => {
                 self.give_back(spare);
                 return Err(io.in_file(spare, "cannot open a spare"));
@@ -204,9 +204,9 @@ impl<S: Storage> Spares<S> {
         if !usable {
             drop(file);
             self.storage.remove(spare).map_err(|io| io.in_file(spare, "cannot remove an incomplete spare"))?;
-            return Ok(false);
+            return Ok(None);
         }
-        self.finish(file, spare, true).map(|()| true)
+        Ok(Some((file, spare)))
     }
 
     /// Whether the blocks are those of a segment: size right and header valid. Without a header this is what an interrupted preparation left, and
@@ -218,7 +218,8 @@ impl<S: Storage> Spares<S> {
         Ok(SegmentHeader::decode(&header[..read]).is_ok_and(|header| header.capacity == size) && size == self.family.segment_bytes)
     }
 
-    fn prepare_fresh(&self) -> Result<()> {
+    /// New blocks.
+    fn fresh(&self) -> Result<(S::File, FileName)> {
         let spare = FileName::Spare(self.next_index()?);
         let file = self.storage.create(spare).map_err(|io| io.in_file(spare, "cannot create a spare segment"))?;
         // Synced before there is a header, which so proves that every block is there.
@@ -228,11 +229,11 @@ impl<S: Storage> Spares<S> {
             let _may_fail = self.storage.remove(spare);
             return Err(io.in_file(spare, "no room for another segment: free disk space, or checkpoint and truncate"));
         }
-        self.finish(file, spare, false)
+        Ok((file, spare))
     }
 
     /// From blocks to a prepared segment: header, sync, name, directory sync.
-    fn finish(&self, file: S::File, spare: FileName, recycled: bool) -> Result<()> {
+    fn finish(&self, room: Room<S::File>, file: S::File, spare: FileName, recycled: bool) -> Result<()> {
         let index = if recycled { self.next_index()? } else { spare.index() };
         let name = FileName::Segment(index);
         let header = SegmentHeader::new(self.family.log_id, self.family.seed_base, index, self.family.segment_bytes, recycled);
@@ -259,7 +260,7 @@ impl<S: Storage> Spares<S> {
         if recycled {
             self.recycled.fetch_add(1, Ordering::Relaxed);
         }
-        self.inner.lock().ready.push_back(Prepared { header, file: Arc::new(file) });
+        self.inner.lock().ready.push_back(Prepared { header, file: room.fill(file) });
         Ok(())
     }
 

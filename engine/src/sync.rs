@@ -7,9 +7,9 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+pub use crate::storage::posix::Thread;
 pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-pub use std::sync::{Arc, MutexGuard, OnceLock, Weak};
-pub use std::thread::{Builder, JoinHandle};
+pub use std::sync::{MutexGuard, OnceLock};
 pub use std::time::Instant;
 
 /// A lock.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wal_engine::error::{Code, Place};
 use wal_engine::names::FileName;
-use wal_engine::storage::posix::{Directory, Modes, PlainFile};
+use wal_engine::storage::posix::{Directory, Modes, PlainFile, Thread};
 use wal_engine::storage::{Access, File, IoError, IoKind, LockKind, Storage};
 
 /// A directory of this test's own, removed at the end.
@@ -324,10 +324,10 @@ fn a_background_thread_takes_no_signals() {
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGPROF];
     let before = signals.map(blocked);
     assert!(before.contains(&false));
-    let scratch = Scratch::new();
-    let mut thread = None;
-    scratch.open().start_thread(&mut || thread = Some(std::thread::spawn(move || signals.map(blocked))));
-    assert_eq!(thread.unwrap().join().unwrap(), [true; 4]);
+    let (send, receive) = std::sync::mpsc::channel();
+    let thread = Thread::start(move || send.send(signals.map(blocked)).unwrap()).unwrap();
+    thread.join();
+    assert_eq!(receive.recv(), Ok([true; 4]));
     assert_eq!(signals.map(blocked), before, "the caller's mask is as it was");
 }
 

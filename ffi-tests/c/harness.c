@@ -122,13 +122,20 @@ static unsigned char byte_at(uint64_t number, size_t at)
   return (unsigned char)(number * 131 + at * 7 + (at >> 8));
 }
 
+void number_value(uint64_t number, void *value, size_t size)
+{
+  unsigned char *bytes = value;
+  CHECK(size >= sizeof number);
+  memcpy(bytes, &number, sizeof number);
+  for (size_t at = sizeof number; at < size; at++) bytes[at] = byte_at(number, at);
+}
+
 wal_status_t put_number(wal_t *wal, uint64_t number, size_t size, uint64_t *seq, wal_error_t *error)
 {
   unsigned char small[1024];
   unsigned char *value = size <= sizeof small ? small : malloc(size);
-  CHECK(value != NULL && size >= sizeof number);
-  memcpy(value, &number, sizeof number);
-  for (size_t at = sizeof number; at < size; at++) value[at] = byte_at(number, at);
+  CHECK(value != NULL);
+  number_value(number, value, size);
   wal_status_t status = wal_append(wal, WAL_OP_USER, &number, sizeof number, value, size, seq, error);
   if (value != small) free(value);
   return status;
@@ -522,8 +529,7 @@ place_t find_text(const char *dir, const char *text)
 place_t find_number(const char *dir, uint64_t number)
 {
   unsigned char value[16];
-  memcpy(value, &number, sizeof number);
-  for (size_t at = sizeof number; at < sizeof value; at++) value[at] = byte_at(number, at);
+  number_value(number, value, sizeof value);
   return find_bytes(dir, value, sizeof value);
 }
 

@@ -31,6 +31,14 @@ typedef struct {
 #define TEST(name) {#name, name}
 #define NO_MORE_TESTS {NULL, NULL}
 
+/* The groups of a program's tests; the last has no name. */
+typedef struct {
+  const char *name;
+  const test_t *tests;
+} group_t;
+
+extern const group_t groups[];
+
 /* The test cannot run here, for the reason given; whether that is a failure is the harness's to say. */
 _Noreturn void skip(const char *reason);
 
@@ -94,6 +102,9 @@ uint64_t put(wal_t *wal, const char *text);
 
 /* Appends a record whose content follows from `number`; `size` >= 8. Returns the status. */
 wal_status_t put_number(wal_t *wal, uint64_t number, size_t size, uint64_t *seq, wal_error_t *error);
+
+/* Fills `value` as put_number does. */
+void number_value(uint64_t number, void *value, size_t size);
 
 /* The number of a record that put_number wrote; everything else about its bytes is checked. */
 uint64_t number_of(const wal_record_t *record);

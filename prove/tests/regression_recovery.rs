@@ -408,6 +408,37 @@ fn a_rebuilt_manifest_passes_over_what_an_opening_left() {
     });
 }
 
+/// The manifest was lost, and a segment could not be opened at that moment, for want of descriptors or memory. Rebuilding took it for one that is not there,
+/// and an opening that found no other with records took the directory for an unfinished creation and removed it. What cannot be read today may be whole
+/// tomorrow.
+#[test]
+fn without_a_manifest_a_segment_that_cannot_be_read_now_is_not_given_up() {
+    bounded(|| {
+        for segments in [1, 4] {
+            let left = left(segments, false);
+            let mut image = left.image.clone();
+            image.remove(FileName::Manifest);
+            for config in [strict(), prefix()] {
+                for call in [Call::Open, Call::ReadAt] {
+                    for nth in 1.. {
+                        let disk = Disk::from_image(&image, nth);
+                        disk.fail(Fault::nth(nth).of(call).error(ENOMEM));
+                        drop(Log::open(disk.storage(), &config));
+                        let met = disk.injected() > 0;
+                        disk.clear_faults();
+                        let log = Log::open(disk.storage(), &prefix()).unwrap_or_else(|error| panic!("{call:?} {nth}: {error}"));
+                        let seqs: Vec<u64> = left.records.keys().copied().collect();
+                        assert_eq!(read_all(&log, &left.records), seqs, "{segments} segments, {call:?} {nth}");
+                        if !met {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
 /// A segment was replaced by one of the same name and length from a copy of the log that had gone its own way. A prefix recovery kept its records, which
 /// nobody had appended here, and the next strict opening refused the log once more. What cannot be told to be this log's is not kept.
 #[test]

@@ -11,13 +11,13 @@ use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::InstallError;
+use crate::memory::Shared;
 use crate::names::FileName;
 use crate::segment::buffer::{CommitBuffer, Placed};
 use crate::segment::payload::{Control, Payload, control_header, relative};
 use crate::seq::Seq;
 use crate::spares::Prepared;
 use crate::storage::{File, IoError, IoKind, Storage};
-use crate::sync::Arc;
 
 impl<S: Storage> Committer<S> {
     /// Returns when a frame of `len` bytes can be placed with `room` left behind it: the manifest says dirty, the segment has its OPEN and space,
@@ -193,7 +193,7 @@ impl<S: Storage> Committer<S> {
         Open { first_seq: state.tail.seq + 1, how, link, before: state.tail, checkpoint: state.checkpoint, epoch: state.epoch }
     }
 
-    fn enter(&self, state: &mut Guard<'_, S>, header: SegmentHeader, file: Arc<S::File>, open: Open, last_frame: Placed, offset: u64) {
+    fn enter(&self, state: &mut Guard<'_, S>, header: SegmentHeader, file: Shared<S::File>, open: Open, last_frame: Placed, offset: u64) {
         state.active = Active { header, file, open };
         state.filling.restart(offset);
         state.last_frame = last_frame;
@@ -210,7 +210,7 @@ impl<S: Storage> Committer<S> {
         let base = state.filling.base();
         let end = base + header.len();
         let segment = state.active.header;
-        let file = Arc::clone(&state.active.file);
+        let file = state.active.file.clone();
         drop(state);
         let mut encoded = [0; FRAME_HEADER_LEN];
         let crc = header.encode(segment.seed, base, &mut encoded);

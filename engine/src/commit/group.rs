@@ -9,7 +9,7 @@ use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
 use crate::seq::{self, Seq};
 use crate::storage::{File, IoError, Storage};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Ordering;
 
 /// What a failed write is overwritten with.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -134,7 +134,7 @@ impl<S: Storage> Committer<S> {
     pub(super) fn sync_written<'a>(&'a self, mut state: Guard<'a, S>) -> (Guard<'a, S>, Result<()>) {
         // Captured before the sync begins: what is written while it runs may or may not be part of it.
         let mark = state.written;
-        let file = Arc::clone(&state.active.file);
+        let file = state.active.file.clone();
         state.sync_runs = true;
         drop(state);
         let synced = file.sync();
@@ -182,7 +182,7 @@ impl<S: Storage> Committer<S> {
         let mut buffer = mem::replace(&mut state.filling, next);
         state.filling.restart(buffer.end());
         let mark = Mark { offset: buffer.end(), tail: state.tail, last_frame: state.last_frame };
-        let file = Arc::clone(&state.active.file);
+        let file = state.active.file.clone();
         drop(state);
         let written = file.write_at(buffer.base(), buffer.bytes());
         let end = buffer.end();
@@ -230,7 +230,7 @@ impl<S: Storage> Committer<S> {
         // After a failed sync of this file another one would prove nothing.
         let mut zeroed = state.failure.is_none();
         if zeroed {
-            let file = Arc::clone(&state.active.file);
+            let file = state.active.file.clone();
             drop(state);
             #[cfg(wal_plants)]
             let end = crate::plants::Mistake::RefusedRecordStays.or(from, end);

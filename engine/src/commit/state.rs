@@ -6,14 +6,14 @@ use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, Open};
 use crate::format::manifest_slot::Bound;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory::Shared;
 use crate::segment::buffer::{CommitBuffer, Placed};
 use crate::seq::{Seq, Tail};
-use crate::sync::Arc;
 
 /// The segment that is appended to.
 pub(super) struct Active<F> {
     pub(super) header: SegmentHeader,
-    pub(super) file: Arc<F>,
+    pub(super) file: Shared<F>,
     /// Its OPEN: written with the first frame if it is not there yet.
     pub(super) open: Open,
 }
@@ -31,7 +31,7 @@ pub struct Start<F> {
     /// The active segment's header.
     pub header: SegmentHeader,
     /// Its file.
-    pub file: Arc<F>,
+    pub file: Shared<F>,
     /// Its OPEN, written or still to be.
     pub open: Open,
     /// Where the next frame goes.

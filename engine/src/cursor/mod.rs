@@ -8,12 +8,12 @@ use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
 use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::memory::{Shared, Weak};
 use crate::names::FileName;
 use crate::protocol::gap;
 use crate::segment::buffer::read_buffer;
 use crate::seq::Seq;
 use crate::storage::{Access, File, Storage};
-use crate::sync::{Arc, Weak};
 
 /// What a cursor shows beside durable data records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl OpenBatch {
 pub struct Cursor<S: Storage> {
     /// Weak, so that a cursor that outlives the log does not hold its lock.
     storage: Weak<S>,
-    chain: Arc<Chain>,
+    chain: Shared<Chain>,
     reader: ReaderId,
     options: ReplayOptions,
     segment: Segment,
@@ -108,7 +108,7 @@ struct Fragments {
 
 impl<S: Storage> Cursor<S> {
     /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
-    pub fn new(storage: &Arc<S>, chain: Arc<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
+    pub fn new(storage: &Shared<S>, chain: Shared<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
         let buffer = read_buffer(segment_bytes)?;
         let (reader, segment) = chain.enter(after)?;
         // What was lost directly in front of where it begins is met at the first step.
@@ -117,7 +117,7 @@ impl<S: Storage> Cursor<S> {
             .filter(|&(_, last)| last > after && !options.skip_lost)
             .map(|(first, last)| gap::lost(first.max(after + 1), last));
         Ok(Cursor {
-            storage: Arc::downgrade(storage),
+            storage: Shared::downgrade(storage),
             chain,
             reader,
             options,

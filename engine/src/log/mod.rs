@@ -12,11 +12,12 @@ use crate::cursor::Cursor;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::MANIFEST_LEN;
 use crate::format::control::Checkpoint;
+use crate::memory::Shared;
 use crate::protocol::gap;
 use crate::retention::Forget;
 use crate::seq::{self, Seq};
 use crate::storage::Storage;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::Mutex;
 
 pub use crate::commit::Durability;
 pub use crate::cursor::{Record, ReplayOptions};
@@ -81,9 +82,9 @@ pub struct Stat {
 
 /// An open log.
 pub struct Log<S: Storage> {
-    storage: Arc<S>,
-    chain: Arc<Chain>,
-    writer: Option<Arc<Writer<S>>>,
+    storage: Shared<S>,
+    chain: Shared<Chain>,
+    writer: Option<Shared<Writer<S>>>,
     found: FoundState,
     /// The highest checkpoint, never held over I/O.
     checkpoint: Mutex<Checkpoint>,
@@ -218,13 +219,13 @@ impl<S: Storage> Log<S> {
                 after.max(floor)
             }
         };
-        let cursor = Cursor::new(&self.storage, Arc::clone(&self.chain), after, options, self.found.segment_bytes)?;
+        let cursor = Cursor::new(&self.storage, self.chain.clone(), after, options, self.found.segment_bytes)?;
         // A truncation may have come between; then the segments it needs may be gone.
         let (_, forgotten_now) = self.chain.forgotten();
         if forgotten_now > forgotten_data && after < forgotten_now && !from_oldest {
             gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
         }
-        Ok(Replay { cursor, writer: self.writer.as_ref().map_or_else(Weak::new, Arc::downgrade) })
+        Ok(Replay { cursor, writer: self.writer.as_ref().map(Shared::downgrade) })
     }
 
     /// No appends, syncs, checkpoints or truncations from here on; wakes everybody who waits. Appends under way still complete.

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::ManifestFile;
+use crate::memory::{Shared, boxed};
 use crate::names::FileName;
 use crate::parts::Parts;
 use crate::recovery::{self, Ending, Found, Survey};
@@ -18,7 +19,7 @@ use crate::segment::buffer::Placed;
 use crate::segment::head::load;
 use crate::spares::Spares;
 use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
-use crate::sync::{Arc, Instant, Mutex};
+use crate::sync::{Instant, Mutex};
 
 /// What open would find. Changes nothing, but holds the lock as a reader while it looks.
 pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Report> {
@@ -60,7 +61,7 @@ impl<S: Storage> Log<S> {
         let config = config.checked()?;
         let read_only = config.open == OpenKind::ReadOnly;
         lock(&storage, if read_only { LockKind::Shared } else { LockKind::Exclusive })?;
-        let storage = Arc::new(storage);
+        let storage = Shared::new(storage)?;
         let mut log = match recovery::survey(&*storage, &config, false)? {
             Survey::Log(_) if config.open == OpenKind::New => {
                 return Err(Error::new(Code::Exists, "there is a log in this directory already").in_directory());
@@ -72,19 +73,19 @@ impl<S: Storage> Log<S> {
                     return Err(Error::new(Code::Io, "the log that was just made cannot be read back").in_directory());
                 };
                 found.report.created = true;
-                Self::start(storage, &config, *found, manifest)?
+                Self::start(storage, &config, found, manifest)?
             }
             Survey::Log(found) => {
                 found.check_store(&config)?;
                 if read_only {
-                    Self::read_only(storage, *found)
+                    Self::read_only(storage, found)?
                 } else {
                     let manifest = if found.report.rebuilt_manifest {
                         ManifestFile::rebuild(&*storage, found.manifest)?
                     } else {
                         ManifestFile::open(&*storage, found.manifest)?
                     };
-                    Self::start(storage, &config, *found, manifest)?
+                    Self::start(storage, &config, found, manifest)?
                 }
             }
         };
@@ -92,8 +93,11 @@ impl<S: Storage> Log<S> {
         Ok(log)
     }
 
-    fn read_only(storage: Arc<S>, found: Found) -> Log<S> {
-        let mut segments = found.segments.clone();
+    fn read_only(storage: Shared<S>, found: Found) -> Result<Log<S>> {
+        // Room for what is added below.
+        let mut segments = Vec::new();
+        segments.try_reserve(found.segments.len() + 2).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+        segments.extend_from_slice(&found.segments);
         let mut tail = found.tail();
         if let Ending::Unclean(unclean) = found.ending {
             // What nothing vouches for is still where it was written, and can be shown from there.
@@ -121,8 +125,8 @@ impl<S: Storage> Log<S> {
             segments.push(Segment { header, first_seq: tail.seq + 1, before: tail, end: Some((header.data_start, tail)) });
         }
         let forgotten = (found.manifest.floor, found.manifest.forgotten_data);
-        let chain = Arc::new(Chain::new(segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq));
-        Self::assemble(storage, chain, None, &found)
+        let chain = Shared::new(Chain::new(&segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq)?)?;
+        Ok(Self::assemble(storage, chain, None, &found))
     }
 
     /// The header of a segment that stands for none.
@@ -130,7 +134,7 @@ impl<S: Storage> Log<S> {
         SegmentHeader::new(found.family.log_id, found.family.seed_base, found.manifest.bound.segment, found.family.segment_bytes, false)
     }
 
-    fn assemble(storage: Arc<S>, chain: Arc<Chain>, writer: Option<Arc<Writer<S>>>, found: &Found) -> Log<S> {
+    fn assemble(storage: Shared<S>, chain: Shared<Chain>, writer: Option<Shared<Writer<S>>>, found: &Found) -> Log<S> {
         Log {
             storage,
             chain,
@@ -145,10 +149,9 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    fn start(storage: Arc<S>, config: &Config, mut found: Found, manifest: ManifestFile<S::File>) -> Result<Log<S>> {
+    fn start(storage: Shared<S>, config: &Config, mut found: Found, manifest: ManifestFile<S::File>) -> Result<Log<S>> {
         let pool_limit = config.recycle_segments as usize;
-        let leftovers = found.leftovers.iter().copied();
-        let spares = Spares::new(Arc::clone(&storage), found.family, pool_limit, leftovers, found.highest_index);
+        let spares = Spares::new(storage.clone(), found.family, pool_limit, &found.leftovers, found.highest_index)?;
         let start = match found.ending {
             Ending::Unclean(unclean) => {
                 let recovered = recovery::recover(&*storage, &manifest, &spares, &mut found, unclean)?;
@@ -178,21 +181,21 @@ impl<S: Storage> Log<S> {
         };
         Self::move_aside(&*storage, &spares, &mut found)?;
         let tail = start.tail;
-        let chain =
-            Arc::new(Chain::new(found.segments.iter().copied(), found.manifest.floor, found.manifest.forgotten_data, tail.seq, tail.seq));
+        let chain = Chain::new(&found.segments, found.manifest.floor, found.manifest.forgotten_data, tail.seq, tail.seq)?;
         let parts = Parts {
-            storage: Arc::clone(&storage),
-            manifest: Arc::new(manifest),
-            spares: Arc::new(spares),
-            chain: Arc::clone(&chain),
-            bell: Arc::new(Bell::default()),
+            storage: storage.clone(),
+            manifest: Shared::new(manifest)?,
+            spares: Shared::new(spares)?,
+            chain: Shared::new(chain)?,
+            bell: Shared::new(Bell::default())?,
         };
+        let chain = parts.chain.clone();
         let committer = Committer::new(parts.clone(), config, found.manifest.segment_bytes, start)?;
         let retention = Retention::new(parts.clone(), config.store_seq.unwrap_or(found.checkpoint.n));
-        let writer = Arc::new(Writer { parts, committer, retention, first_seq_of_opening: tail.seq + 1, thread: Mutex::new(None) });
+        let writer = Shared::new(Writer { parts, committer, retention, first_seq_of_opening: tail.seq + 1, thread: Mutex::new(None) })?;
         if config.background {
-            let weak = Arc::downgrade(&writer);
-            writer.parts.bell.set_starter(Box::new(move || start_thread(&weak)));
+            let weak = Shared::downgrade(&writer);
+            writer.parts.bell.set_starter(boxed(move || start_thread(&weak))?);
         }
         Ok(Self::assemble(storage, chain, Some(writer), &found))
     }
@@ -218,7 +221,7 @@ impl<S: Storage> Log<S> {
         });
         Ok(Start {
             header: head.header,
-            file: Arc::new(head.file),
+            file: Shared::new(head.file)?,
             open,
             offset: bound.offset,
             last_frame: Placed::default(),

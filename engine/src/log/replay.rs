@@ -6,14 +6,15 @@ use super::writer::Writer;
 use super::{Record, Waited, timeout};
 use crate::cursor::Cursor;
 use crate::error::{Code, Error, Result};
+use crate::memory::{Shared, Weak};
 use crate::storage::Storage;
-use crate::sync::{Instant, Weak};
+use crate::sync::Instant;
 
 /// A cursor, and its way to the log for what is not written yet. Outlives the log.
 pub struct Replay<S: Storage> {
     pub(super) cursor: Cursor<S>,
     /// Weak, so that a cursor that outlives the log does not hold its lock.
-    pub(super) writer: Weak<Writer<S>>,
+    pub(super) writer: Option<Weak<Writer<S>>>,
 }
 
 impl<S: Storage> Replay<S> {
@@ -40,7 +41,7 @@ impl<S: Storage> Replay<S> {
                 if self.cursor.shows_unsynced() { Some(left.unwrap_or(Duration::MAX).min(Duration::from_micros(LOOK_US))) } else { left };
             let cursor = &self.cursor;
             // Never held while it waits: it would hold the log's lock beyond the log's close.
-            let failure = || self.writer.upgrade().and_then(|writer| writer.committer.check_usable().err());
+            let failure = || self.writer().and_then(|writer| writer.committer.check_usable().err());
             cursor.wait_until(slice, || cursor.has_more() || cursor.is_closed() || failure().is_some());
             if cursor.is_closed() {
                 return Err(Error::new(Code::Closed, "the log has been shut down or closed"));
@@ -65,8 +66,12 @@ impl<S: Storage> Replay<S> {
         std::mem::forget(self);
     }
 
+    fn writer(&self) -> Option<Shared<Writer<S>>> {
+        self.writer.as_ref().and_then(Weak::upgrade)
+    }
+
     fn flush(&self) {
-        if let Some(writer) = self.writer.upgrade() {
+        if let Some(writer) = self.writer() {
             // On a failure the cursor stops at what is durable.
             let _poisoned_if_failed = writer.committer.flush();
         }

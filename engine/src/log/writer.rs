@@ -1,13 +1,16 @@
 //! What a log opened for writing has: the parts that append and forget, and the background thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::commit::Committer;
 use crate::error::{Error, Result};
 use crate::manifest::InstallError;
+use crate::memory::Weak;
 use crate::parts::Parts;
 use crate::retention::{Forget, Retention};
 use crate::seq::Seq;
 use crate::storage::Storage;
-use crate::sync::{Arc, Builder, JoinHandle, Mutex, Weak};
+use crate::sync::{Mutex, Thread};
 
 /// What a log opened for writing has beside what every open log has.
 pub(super) struct Writer<S: Storage> {
@@ -15,7 +18,7 @@ pub(super) struct Writer<S: Storage> {
     pub(super) committer: Committer<S>,
     pub(super) retention: Retention<S>,
     pub(super) first_seq_of_opening: Seq,
-    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+    pub(super) thread: Mutex<Option<Thread>>,
 }
 
 impl<S: Storage> Writer<S> {
@@ -46,8 +49,7 @@ impl<S: Storage> Writer<S> {
         if self.parts.bell.stop() {
             let thread = self.thread.lock().take();
             if let Some(thread) = thread {
-                // A panic of the thread left nothing half done that the next opening would not find.
-                let _panicked = thread.join();
+                thread.join();
             }
         }
     }
@@ -69,7 +71,15 @@ impl<S: Storage> Writer<S> {
         Ok(())
     }
 
-    /// The background thread's work until it is told to end.
+    /// The background thread's life. A bug in what it does must not leave a log behind that goes on without the syncs it promised.
+    fn work_until_stopped(&self) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            std::mem::forget(payload);
+            self.committer.poison();
+            self.parts.bell.silence();
+        }
+    }
+
     fn work(&self) {
         loop {
             let work = self.parts.bell.take();
@@ -95,14 +105,9 @@ pub(super) fn start_thread<S: Storage>(writer: &Weak<Writer<S>>) -> bool {
     let Some(writer) = writer.upgrade() else {
         return false;
     };
-    let mut started = None;
-    let for_thread = Arc::clone(&writer);
-    let mut for_thread = Some(for_thread);
-    writer.parts.storage.start_thread(&mut || {
-        if let Some(writer) = for_thread.take() {
-            started = Builder::new().name("wal".into()).stack_size(256 << 10).spawn(move || writer.work()).ok();
-        }
-    });
+    let for_thread = writer.clone();
+    // Without a thread the caller does the work, and the next one asks again.
+    let started = Thread::start(move || for_thread.work_until_stopped()).ok();
     let running = started.is_some();
     *writer.thread.lock() = started;
     running

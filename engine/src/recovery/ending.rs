@@ -7,12 +7,13 @@ use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPO
 use crate::format::control::{Checkpoint, End};
 use crate::format::frame::Kind;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::protocol::torn::{self, Verdict};
 use crate::segment::buffer::Placed;
 use crate::segment::scan::{Behind, Frame, MIN_WINDOW_BYTES, Stop, Walk, Window};
 use crate::seq::{Seq, Tail};
-use crate::storage::{File, IoError};
+use crate::storage::{File, IoError, IoKind};
 
 /// How many positions a scan remembers, so that it can go back to the vouched point without reading much again.
 const POSITIONS: usize = 64;
@@ -26,11 +27,7 @@ const TAIL_BYTES: u64 = BACKGROUND_SYNC_BYTES;
 /// A read buffer for the last segment of a log that was not closed.
 pub(super) fn tail_buffer(segment_bytes: u64) -> Result<Vec<u8>> {
     let len = TAIL_BYTES.min(segment_bytes).max(MIN_WINDOW_BYTES as u64) as usize;
-    let mut probe: Vec<u8> = Vec::new();
-    probe.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
-    drop(probe);
-    // Zeroed by the system page by page, when and if a page is used; asking beforehand is the part that can fail.
-    Ok(vec![0; len])
+    memory::zeroed(len, "no memory for a read buffer")
 }
 
 /// Where a scan begins.
@@ -81,7 +78,10 @@ fn scan_window<F: File>(
     let header = begin.header;
     let mut walk = Walk::new(header);
     let mut at = Position { offset: header.data_start, relative: 0, tail: begin.tail, last_frame: Placed::default() };
-    let mut positions = vec![at];
+    // Apart by a part of the segment, so that there are never more.
+    let mut positions = Vec::new();
+    positions.try_reserve_exact(POSITIONS + 1).map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 })?;
+    positions.push(at);
     let mut scanned = Scanned {
         end: at,
         valid: at.offset,

@@ -6,6 +6,7 @@ use crate::format::constants::FRAME_HEADER_LEN;
 use crate::format::control::{End, Open};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::{BadHeader, SegmentHeader};
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{HEAD_LEN, decode_open};
@@ -28,11 +29,13 @@ struct Look {
 pub(super) fn highest_used<S: Storage>(surveyor: &mut Surveyor<'_, S>, from: u32, known: Seq) -> Result<Seq> {
     let mut highest = known;
     let mut looks = Vec::new();
-    let indexes: Vec<u32> = surveyor.segment_indexes().filter(|&index| index >= from).collect();
+    let indexes = memory::collect(surveyor.segment_indexes().filter(|&index| index >= from))?;
     for index in indexes {
-        looks.extend(look(surveyor, index)?);
+        if let Some(look) = look(surveyor, index)? {
+            memory::push(&mut looks, look)?;
+        }
     }
-    let ends: Vec<End> = looks.iter().filter_map(|look| look.frames.last_end).filter(|end| end.last_seq < seq::MAX).collect();
+    let ends = memory::collect(looks.iter().filter_map(|look| look.frames.last_end).filter(|end| end.last_seq < seq::MAX))?;
     for look in &looks {
         if let Some(open) = look.open {
             highest = highest.max(open.before.seq).max(open.first_seq - 1).max(open.checkpoint.n);

@@ -87,11 +87,12 @@ pub struct Report {
 }
 
 /// What stands in the directory.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one more thing that memory can lack")]
 pub enum Survey {
     /// No log. The files are what an interrupted creation left.
     Nothing(Vec<FileName>),
     /// A log.
-    Log(Box<Found>),
+    Log(Found),
 }
 
 /// A log as it was found.

@@ -6,6 +6,7 @@ use super::surveyor::{Fact, Surveyor};
 use super::{Ending, Found, Unclean};
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::scan::Window;
@@ -46,12 +47,12 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
     let tail = if lost.is_some() { Tail { seq: highest, data_seq: highest } } else { kept.tail };
     let unclean = Unclean { link: kept.link, before: kept.tail, first_seq, copy: None, tail };
     // What may hold records is evidence and is moved aside; what certainly holds none can be used again.
-    let mut aside = surveyor.evidence(&kept.chain);
+    let mut aside = surveyor.evidence(&kept.chain)?;
     let mut leftovers = Vec::new();
-    for name in surveyor.leftovers(&segments) {
+    for name in surveyor.leftovers(&segments)? {
         match name {
-            FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => aside.push(name),
-            _ => leftovers.push(name),
+            FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => memory::push(&mut aside, name)?,
+            _ => memory::push(&mut leftovers, name)?,
         }
     }
     Ok(Found {
@@ -104,7 +105,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
     let vouched = scanned.vouched(surveyor.bound_in(&fact));
     let must_reach = if successor.is_some() { limit } else { vouched };
     if let Err(damage) = scanned.check_end(&begin, must_reach) {
-        keep_part(kept, fact, &scanned);
+        keep_part(kept, fact, &scanned)?;
         kept.damage = Some(damage);
         return Ok(None);
     }
@@ -120,7 +121,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         );
         return Ok(None);
     }
-    keep_part(kept, fact, &scanned);
+    keep_part(kept, fact, &scanned)?;
     match successor {
         Some((next, _)) => Ok(Some(next)),
         None if index < surveyor.manifest.bound.segment => {
@@ -134,7 +135,11 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         }
         None => {
             if let Some(end) = scanned.successor {
-                kept.damage = surveyor.check_successor(end.successor).err();
+                match surveyor.check_successor(end.successor) {
+                    Ok(()) => {}
+                    Err(damage) if damage.code == Code::Corrupt => kept.damage = Some(damage),
+                    Err(error) => return Err(error),
+                }
             }
             scanned.report_dropped(&begin, &mut surveyor.report);
             Ok(None)
@@ -149,11 +154,11 @@ fn agrees(scanned: &Scanned, open: &Open) -> bool {
     same_frame && scanned.end.tail == open.before
 }
 
-fn keep_part(kept: &mut Kept, fact: Fact, scanned: &Scanned) {
+fn keep_part(kept: &mut Kept, fact: Fact, scanned: &Scanned) -> Result<()> {
     if scanned.end.offset <= fact.header.data_start {
-        return;
+        return Ok(());
     }
-    kept.chain.push(fact);
+    memory::push(&mut kept.chain, fact)?;
     kept.link = Link {
         index: fact.header.index,
         end: scanned.end.offset,
@@ -167,6 +172,7 @@ fn keep_part(kept: &mut Kept, fact: Fact, scanned: &Scanned) {
             kept.checkpoint = checkpoint;
         }
     }
+    Ok(())
 }
 
 /// The segment that came after `index`. Recovered ones override rotated ones, but behind the bound they are what an interrupted opening left.

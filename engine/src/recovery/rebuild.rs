@@ -11,11 +11,12 @@ use crate::format::control::{Checkpoint, How, Open};
 use crate::format::frame::frame_len;
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
-use crate::segment::head::{Family, ends_as_linked, load};
+use crate::segment::head::{Family, Head, ends_as_linked, load};
 use crate::segment::scan::{self, Window};
-use crate::storage::{Access, File, Storage};
+use crate::storage::{Access, File, IoKind, Storage};
 
 /// The manifest that the segments in `names` tell of.
 pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileName]) -> Result<Manifest> {
@@ -28,10 +29,12 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
     }
     let mut opens: Vec<(u32, Open)> = Vec::new();
     for index in indexes() {
-        if let Ok(head) = load(storage, &family, index, Access::Read)
-            && let Some(open) = head.open
-        {
-            opens.push((index, open));
+        match load(storage, &family, index, Access::Read) {
+            Ok(Head { open: Some(open), .. }) => memory::push(&mut opens, (index, open))?,
+            Ok(_) => {}
+            Err(damage) if damage.code == Code::Corrupt => {}
+            // What cannot be read today may be whole tomorrow.
+            Err(error) => return Err(error),
         }
     }
     // The last segment that a recovery made and committed, or the first of all: those behind it follow by rotation.
@@ -99,8 +102,10 @@ fn family<S: Storage>(storage: &S, indexes: impl Iterator<Item = u32>) -> Result
     let mut family: Option<Family> = None;
     for index in indexes {
         let name = FileName::Segment(index);
-        let Ok(file) = storage.open(name, Access::Read) else {
-            continue;
+        let file = match storage.open(name, Access::Read) {
+            Ok(file) => file,
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => continue,
+            Err(io) => return Err(io.in_file(name, "cannot open the segment")),
         };
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the segment's header"))?;

@@ -39,6 +39,8 @@ pub fn recover<S: Storage>(
     found: &mut Found,
     unclean: Unclean,
 ) -> Result<Recovered<S::File>> {
+    // Before the commit, behind which nothing may fail for want of memory.
+    found.segments.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
     spares.ensure(1)?;
     let prepared = spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment to recover into"))?;
     let name = FileName::Segment(prepared.header.index);
@@ -92,9 +94,9 @@ pub fn recover<S: Storage>(
 
 /// From the lowest to the highest index of what is moved aside now or was to be moved before.
 fn aside_range(names: &[FileName], earlier: (u32, u32)) -> (u32, u32) {
-    let earlier = (earlier.0 > 0).then_some([earlier.0, earlier.1]).into_iter().flatten();
-    let indexes: Vec<u32> = names.iter().map(|name| name.index()).chain(earlier).collect();
-    (indexes.iter().copied().min().unwrap_or(0), indexes.iter().copied().max().unwrap_or(0))
+    let earlier = (earlier.0 > 0).then_some([earlier.0, earlier.1]);
+    let indexes = || names.iter().map(|name| name.index()).chain(earlier.into_iter().flatten());
+    (indexes().min().unwrap_or(0), indexes().max().unwrap_or(0))
 }
 
 /// Frames on their way into the new segment.

@@ -8,6 +8,7 @@ use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
 use crate::format::control::{How, Link};
 use crate::format::frame::FrameHeader;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::ends_as_linked;
@@ -52,12 +53,14 @@ impl<S: Storage> Surveyor<'_, S> {
                 if unclean.link.index != last.header.index {
                     // Nothing in the last segment is vouched for: it does not stay.
                     segments.pop();
-                    until_commit.push(FileName::Segment(last.header.index));
+                    memory::push(&mut until_commit, FileName::Segment(last.header.index))?;
                 } else if let Some(segment) = segments.last_mut() {
                     segment.end = Some((unclean.link.end, unclean.before));
                 }
             }
-            until_commit.extend(scanned.successor.map(|end| FileName::Segment(end.successor)));
+            if let Some(end) = scanned.successor {
+                memory::push(&mut until_commit, FileName::Segment(end.successor))?;
+            }
             if restore_slot { Ending::Clean } else { ending }
         } else {
             self.check_clean_end(last)?;
@@ -72,7 +75,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 .in_file(FileName::Segment(last.header.index))
                 .seqs(end.seq + 1, self.manifest.floor));
         }
-        let mut leftovers = self.leftovers(&segments);
+        let mut leftovers = self.leftovers(&segments)?;
         leftovers.retain(|name| !until_commit.contains(name));
         Ok(Found {
             manifest: self.manifest,
@@ -84,7 +87,7 @@ impl<S: Storage> Surveyor<'_, S> {
             restore_slot,
             held,
             until_commit,
-            aside: self.evidence(&chain),
+            aside: self.evidence(&chain)?,
             highest_index: self.highest_index(),
             report: Report::default(),
         })
@@ -114,7 +117,7 @@ impl<S: Storage> Surveyor<'_, S> {
             return Err(at_risk(Seq::MAX)(bad_open(bound.segment)));
         }
         let last = head.header.index;
-        let mut chain = vec![Fact { header: head.header, open: head.open }];
+        let mut chain = memory::collect([Fact { header: head.header, open: head.open }])?;
         while head.header.index != self.manifest.oldest_segment {
             let link = head.open.map_or(Link::default(), |open| open.link);
             if link.index < self.manifest.oldest_segment || link.index >= head.header.index {
@@ -131,7 +134,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 return Err(at_risk(before)(bad_open(link.index)));
             }
             self.check_link(&predecessor.file, &predecessor.header, &link).map_err(at_risk(before))?;
-            chain.push(Fact { header: predecessor.header, open: predecessor.open });
+            memory::push(&mut chain, Fact { header: predecessor.header, open: predecessor.open })?;
             head = predecessor;
         }
         chain.reverse();
@@ -140,11 +143,11 @@ impl<S: Storage> Surveyor<'_, S> {
 
     /// Adds the segments behind the bound's.
     fn follow(&mut self, mut chain: Vec<Fact>, bound_segment: u32) -> Result<Vec<Fact>> {
-        let later: Vec<u32> = self.segment_indexes().filter(|&index| index > bound_segment).collect();
+        let later = memory::collect(self.segment_indexes().filter(|&index| index > bound_segment))?;
         let mut candidates = Vec::new();
         for index in later {
             match self.load(index) {
-                Ok(head) => candidates.push(Fact { header: head.header, open: head.open }),
+                Ok(head) => memory::push(&mut candidates, Fact { header: head.header, open: head.open })?,
                 // Only what something needs must be whole: the name that an END gives is looked at when it is met.
                 Err(error) if error.code == Code::Corrupt => {}
                 Err(error) => return Err(error),
@@ -172,7 +175,7 @@ impl<S: Storage> Surveyor<'_, S> {
             };
             let file = self.open_known(current)?;
             self.check_link(&file, &predecessor.header, &link)?;
-            chain.push(fact);
+            memory::push(&mut chain, fact)?;
             current = fact.header.index;
         }
         self.check_leftovers(&candidates, &chain)?;

@@ -9,27 +9,25 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::SEGMENT_HEADER_LEN;
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::{self, Read};
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::scan::{self, Window};
-use crate::storage::{Access, File, IoError, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// Reads what an opening needs to know: manifest, segment headers, and one segment after an unclean close; everything if `full` is set or
 /// damage is to be worked around.
 pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Survey> {
     let mut names = Vec::new();
-    let mut no_memory = false;
+    let mut listed = Ok(());
     storage
         .list(&mut |name| {
-            no_memory |= names.try_reserve(1).is_err();
-            if !no_memory {
-                names.push(name);
+            if listed.is_ok() {
+                listed = memory::push(&mut names, name);
             }
         })
         .map_err(|io| io.in_directory("cannot list the log's directory"))?;
-    if no_memory {
-        return Err(Error::new(Code::NoMemory, "no memory to list the log's directory"));
-    }
+    listed?;
     names.sort_unstable();
     let prefix = config.recovery == Recovery::Prefix;
     let (manifest, both_slots, rebuilt) = match manifest::read(storage)? {
@@ -57,7 +55,7 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
     found.report.rebuilt_manifest = rebuilt.is_some();
     found.report.clean &= rebuilt.is_none();
     found.report.damage = found.report.damage.or(rebuilt);
-    Ok(Survey::Log(Box::new(found)))
+    Ok(Survey::Log(found))
 }
 
 /// Whether any segment holds a frame: without one and without a manifest there is only an unfinished creation.
@@ -66,8 +64,11 @@ fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
         let FileName::Segment(_) = name else {
             continue;
         };
-        let Ok(file) = storage.open(name, Access::Read) else {
-            continue;
+        let file = match storage.open(name, Access::Read) {
+            Ok(file) => file,
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => continue,
+            // There may be records in it: whoever took that for an unfinished creation would remove them.
+            Err(io) => return Err(io.in_file(name, "cannot open the segment")),
         };
         let mut head = [0; SEGMENT_HEADER_LEN];
         let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment");

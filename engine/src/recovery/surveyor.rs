@@ -8,6 +8,7 @@ use crate::format::constants::{DATA_START, MANIFEST_LEN};
 use crate::format::control::{How, Open};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, load};
@@ -78,7 +79,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     /// The chain as cursors see it.
     pub(super) fn segments(&self, chain: &[Fact]) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
-        segments.try_reserve(chain.len() + 1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+        segments.try_reserve(chain.len()).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
         for (place, fact) in chain.iter().enumerate() {
             let begin = self.begin(*fact);
             let before = fact.open.map_or(begin.tail, |open| open.before);
@@ -90,11 +91,12 @@ impl<'a, S: Storage> Surveyor<'a, S> {
 
     /// The valid OPENs of all usable segments, by index.
     pub(super) fn opens(&mut self) -> Result<Vec<(u32, Open)>> {
-        let indexes: Vec<u32> = self.segment_indexes().collect();
+        let indexes = memory::collect(self.segment_indexes())?;
         let mut opens = Vec::new();
         for index in indexes {
             match self.load(index) {
-                Ok(head) => opens.extend(head.open.map(|open| (index, open))),
+                Ok(Head { open: Some(open), .. }) => memory::push(&mut opens, (index, open))?,
+                Ok(_) => {}
                 Err(error) if error.code == Code::Corrupt => {}
                 Err(error) => return Err(error),
             }
@@ -116,20 +118,20 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     }
 
     /// Every spare, and every segment that neither counts nor is evidence.
-    pub(super) fn leftovers(&self, segments: &[Segment]) -> Vec<FileName> {
+    pub(super) fn leftovers(&self, segments: &[Segment]) -> Result<Vec<FileName>> {
         let counts = |index: u32| segments.iter().any(|segment| segment.header.index == index);
         let is_leftover = |name: &FileName| match *name {
             FileName::Spare(_) => true,
             FileName::Segment(index) => !counts(index) && !self.is_evidence(index),
             FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
         };
-        self.names.iter().copied().filter(is_leftover).collect()
+        memory::collect(self.names.iter().copied().filter(is_leftover))
     }
 
     /// Segments that an earlier prefix recovery was to move aside and has not.
-    pub(super) fn evidence(&self, chain: &[Fact]) -> Vec<FileName> {
+    pub(super) fn evidence(&self, chain: &[Fact]) -> Result<Vec<FileName>> {
         let counts = |index: u32| chain.iter().any(|fact| fact.header.index == index);
-        self.segment_indexes().filter(|&index| !counts(index) && self.is_evidence(index)).map(FileName::Segment).collect()
+        memory::collect(self.segment_indexes().filter(|&index| !counts(index) && self.is_evidence(index)).map(FileName::Segment))
     }
 
     fn is_evidence(&self, index: u32) -> bool {

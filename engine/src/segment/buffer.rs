@@ -7,14 +7,12 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::{FRAME_ALIGN, FRAME_HEADER_LEN};
 use crate::format::frame::{FrameHeader, frame_len, padded};
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 
 /// A buffer for reading a file of `len` bytes in pieces: as large as a commit buffer, or as the file if that is smaller.
 pub fn read_buffer(len: u64) -> Result<Vec<u8>> {
     let len = (BUFFER_BYTES as u64).min(len).max(MIN_WINDOW_BYTES as u64) as usize;
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a read buffer"))?;
-    buffer.resize(len, 0);
-    Ok(buffer)
+    memory::zeroed(len, "no memory for a read buffer")
 }
 
 /// Frames that wait to be written at one place of one segment.

@@ -2,7 +2,7 @@
 //!
 //! Two stores implement it: real files (`posix`) and, outside the shipped library, a simulated disk that tears, reorders, fails and crashes.
 
-#[cfg(all(feature = "std", unix))]
+#[cfg(feature = "std")]
 pub mod posix;
 
 use crate::error::{Code, Error};
@@ -130,9 +130,4 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Fills `out` with bytes that nobody can guess.
     fn random(&self, out: &mut [u8]) -> Result<(), IoError>;
-
-    /// Calls `start`, which creates the log's background thread, so that the thread takes no signals.
-    fn start_thread(&self, start: &mut dyn FnMut()) {
-        start();
-    }
 }

@@ -20,6 +20,8 @@ pub mod format;
 pub mod log;
 #[path = "../../../engine/src/manifest.rs"]
 pub mod manifest;
+#[path = "../../../engine/src/memory.rs"]
+pub mod memory;
 #[path = "../../../engine/src/names.rs"]
 pub mod names;
 #[path = "../../../engine/src/parts.rs"]

@@ -13,11 +13,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
-use shuttle::thread::yield_now;
+use shuttle::thread::{Builder, JoinHandle, yield_now};
+
+use crate::error::{Code, Error, Result};
 
 pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-pub use shuttle::thread::{Builder, JoinHandle};
-pub use std::sync::{Arc, OnceLock, Weak};
+pub use std::sync::OnceLock;
 
 /// A lock.
 #[derive(Debug, Default)]
@@ -130,5 +131,22 @@ impl Add<Duration> for Instant {
 
     fn add(self, later: Duration) -> Instant {
         Instant(self.0 + later)
+    }
+}
+
+/// A thread that was started and has not been joined.
+pub struct Thread(JoinHandle<()>);
+
+impl Thread {
+    /// Starts a thread that does `work`.
+    pub fn start<W: FnOnce() + Send + 'static>(work: W) -> Result<Thread> {
+        let started = Builder::new().name("wal".into()).spawn(work);
+        started.map(Thread).map_err(|_| Error::new(Code::NoMemory, "the background thread cannot be started"))
+    }
+
+    /// Waits until it has ended.
+    pub fn join(self) {
+        // A panic of the thread has been told of; it ends the thread and nothing else.
+        let _panicked = self.0.join();
     }
 }

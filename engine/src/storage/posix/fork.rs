@@ -16,9 +16,9 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use super::file::{from_errno, retry};
 use crate::storage::IoError;
@@ -83,15 +83,21 @@ extern "C" fn after_fork_in_child() {
 /// Registers the handlers, once in the life of a process and its children. A fork by another thread during the very first call leaves a child that
 /// cannot lock anything; a child of several threads may do little but `exec` anyway.
 fn watch_forks() -> Result<(), IoError> {
-    static OUTCOME: OnceLock<i32> = OnceLock::new();
-    let outcome = OUTCOME.get_or_init(|| {
-        // SAFETY: the handlers are functions of the right type that live as long as this library; the C library drops them when it is unloaded.
-        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) }
-    });
-    match *outcome {
-        0 => Ok(()),
-        errno => Err(from_errno(errno)),
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if WATCHED.load(Ordering::Acquire) {
+        return Ok(());
     }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if !WATCHED.load(Ordering::Acquire) {
+        // SAFETY: the handlers are functions of the right type that live as long as this library; the C library drops them when it is unloaded.
+        match unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) } {
+            0 => WATCHED.store(true, Ordering::Release),
+            // Of memory, which there may be the next time.
+            errno => return Err(from_errno(errno)),
+        }
+    }
+    Ok(())
 }
 
 /// The registry's mutex, held. Signals wait meanwhile: a handler that forks on this thread would wait for the mutex for ever.

@@ -1,10 +1,12 @@
 //! Real files: a directory of the operating system. The only place in this crate with `unsafe` and with calls into the C library.
 //!
 //! Everything happens relative to one descriptor of the directory, so that renaming a directory above, or changing the working directory,
-//! does not move the log. Descriptors are close-on-exec. Nothing but opening a directory and listing it may allocate.
+//! does not move the log. Descriptors are close-on-exec. Nothing but listing a directory and starting a thread allocates, and the first lock of
+//! a process may; a refusal is an error.
 
 mod file;
 pub mod fork;
+mod thread;
 
 use core::ffi::CStr;
 use core::ptr::NonNull;
@@ -13,7 +15,8 @@ use std::sync::OnceLock;
 
 pub use self::file::PlainFile;
 use self::file::{EntryName, errno, from_errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
-use self::fork::{LockDescriptor, SignalsBlocked};
+use self::fork::LockDescriptor;
+pub use self::thread::Thread;
 use crate::error::Error;
 use crate::names::FileName;
 use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
@@ -223,12 +226,6 @@ impl Storage for Directory {
             fill_random(piece).map_err(from_errno)?;
         }
         Ok(())
-    }
-
-    fn start_thread(&self, start: &mut dyn FnMut()) {
-        // The thread inherits the mask: a signal meant for the host must not end up on a thread that the host does not know.
-        let _blocked = SignalsBlocked::new();
-        start();
     }
 }
 
