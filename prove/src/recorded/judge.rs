@@ -1,0 +1,125 @@
+//! Every state that a crash may leave at every point of a recording, opened and held against what the host was promised.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use wal_engine::config::Config;
+use wal_engine::error::Code;
+use wal_sim::{Budget, Disk, Image, Point};
+
+use super::replay::{Moment, Replayed, config_at};
+use crate::host::{Shown, check_open};
+
+/// A state, and what the log shows of it.
+pub struct Judged {
+    pub image: Image,
+    pub moment: Moment,
+    pub shown: Shown,
+}
+
+/// States judged so far in one configuration: those that come again are passed over.
+#[derive(Default)]
+pub struct Judge {
+    pub budget: Budget,
+    /// States that were judged: distinct ones of image and everything promised.
+    pub states: u64,
+    /// Of these, how many were opened a second time after a power cut, with the same answer.
+    pub twice: u64,
+    pub seen: HashSet<(u64, [u64; 6])>,
+    /// Every so many states one is kept in `kept`; 0: none.
+    pub keep_every: u64,
+    pub kept: Vec<Judged>,
+}
+
+/// Every so many states the opening is repeated.
+const TWICE_EVERY: u64 = 16;
+
+impl Judge {
+    /// Judges the points of a trace from number `first` on; what is wrong with the first bad one, or `None`.
+    pub fn explore(&mut self, replayed: &Replayed, config: &Config, first: usize) -> Option<String> {
+        for point in replayed.trace.crash_points_from(first) {
+            let moment = replayed.moment(&point);
+            let nothing = (!moment.named).then(Image::new);
+            for image in nothing.into_iter().chain(point.images(&self.budget)) {
+                if let Some(wrong) = self.state(image, moment, config, &point) {
+                    return Some(wrong);
+                }
+            }
+        }
+        None
+    }
+
+    fn state(&mut self, image: Image, moment: &Moment, config: &Config, point: &Point) -> Option<String> {
+        let promised = &moment.promised;
+        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.damaged) + 2 * u64::from(moment.exists)];
+        if !self.seen.insert((image.hash(), numbers)) {
+            return None;
+        }
+        self.states += 1;
+        let again = self.states.is_multiple_of(TWICE_EVERY);
+        match judge(&image, moment, config, again) {
+            Ok(shown) => {
+                self.twice += u64::from(again && shown.is_some());
+                if let Some(shown) = shown.filter(|_| self.keep_every > 0 && self.states.is_multiple_of(self.keep_every)) {
+                    self.kept.push(Judged { image, moment: moment.clone(), shown });
+                }
+                None
+            }
+            Err(wrong) => {
+                let op = point.op().map_or("before anything".to_string(), |op| format!("after \"{op}\""));
+                Some(format!("crash {op}: {wrong}"))
+            }
+        }
+    }
+}
+
+/// Opens a state on a simulated disk; `again`: twice, with a power cut between. `None`: the log says that records are lost to damage, as it may.
+fn judge(image: &Image, moment: &Moment, config: &Config, again: bool) -> Result<Option<Shown>, String> {
+    let config = config_at(moment, config);
+    let may_lack = moment.damaged && moment.promised.durable == 0;
+    let open = |image: &Image, seed: u64| {
+        let disk = Disk::from_image(image, seed);
+        match check_open(&disk, &config, &moment.promised, &moment.history) {
+            Ok((_, shown)) => Ok((disk, Some(shown))),
+            Err(error) if may_lack && error.code == Code::Gap => Ok((disk, None)),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    quietly(|| {
+        let (disk, shown) = open(image, 7)?;
+        if again {
+            let (_, second) = open(&disk.durable_image(), 8)?;
+            assert_eq!(second, shown, "another answer at the second opening");
+        }
+        Ok(shown)
+    })
+}
+
+thread_local! {
+    static QUIET: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Runs `body`; a panic in it is not printed but returned.
+pub fn quietly<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.with(|quiet| *quiet.borrow()) {
+                loud(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    QUIET.set(before);
+    outcome.unwrap_or_else(|panic| Err(message_of(&*panic)))
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").replace('\n', " ")
+}

@@ -1,0 +1,201 @@
+//! The scripts, and running them all.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use wal_engine::config::{Recovery, SyncMode};
+use wal_sim::Budget;
+
+use super::judge::{Judge, Judged};
+use super::replay::{Replayed, expected_of, replay};
+use super::script::{Maker, Record, Recording, Script, Told, letter, run};
+use super::tools::Tools;
+use crate::host::STEPS;
+
+/// Scripts that one process runs.
+const CHUNK: usize = 64;
+/// What makes a log of several segments, with one forgotten.
+const SEGMENTS: &str = "rrah";
+const MODES: [SyncMode; 3] = [SyncMode::Always, SyncMode::Os, SyncMode::None];
+
+/// Scripts that share a configuration and a beginning, so that they have states in common.
+pub type Group = Vec<Script>;
+
+/// Every script of `len` calls behind `prefix`. Each shorter one is the beginning of one of these.
+fn all_behind(prefix: &str, len: usize) -> Vec<String> {
+    (0..len).fold(vec![prefix.to_string()], |shorter, _| {
+        shorter.iter().flat_map(|script| STEPS.map(|step| format!("{script}{}", letter(step)))).collect()
+    })
+}
+
+/// All scripts of `len` calls, from nothing and from a log of several segments, in three modes, with and without recycling.
+pub fn all(len: usize) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for mode in MODES {
+        for recycle in [true, false] {
+            for prefix in ["", SEGMENTS] {
+                groups.push(all_behind(prefix, len).iter().map(|steps| Script::new(mode, recycle, steps)).collect());
+            }
+        }
+    }
+    groups
+}
+
+/// What no script of calls alone leads to: processes that die between calls, a directory that the host makes, writes that fail half-way, a lost manifest.
+pub fn special() -> Vec<Group> {
+    let mut groups = Vec::new();
+    for mode in MODES {
+        let script = |steps: &str| Script::new(mode, true, steps);
+        groups.push(["a", "r", "b"].map(|steps| Script { maker: Maker::Host, ..script(steps) }).to_vec());
+        groups.push(["ax", "raxa", "rbxr", "rrahx", "rrahxr", "racxtxa", "raxxa", "rtxa", "rrkxb"].map(script).to_vec());
+        if mode != SyncMode::None {
+        groups.push(["fa", "afa", "afaa", "afbx", "rafrx", "afca"].map(script).to_vec());
+        }
+        let lost = |steps: &str| Script { recovery: Recovery::Prefix, ..script(steps) };
+        groups.push(["axd", "raxd", "raxda", "rrahxd", "rrbxdr", "rrcaxd"].map(lost).to_vec());
+    }
+    groups
+}
+
+/// The beginnings of which processes die at every call.
+pub fn mortal() -> Vec<Group> {
+    let mut groups = Vec::new();
+    for (mode, recycle) in [(SyncMode::Always, true), (SyncMode::Os, false)] {
+        let scripts = ["ao", "rr", "bc", "rt", "rrahr", "rrcto", "rrahxr"].map(|steps| Script::new(mode, recycle, steps));
+        groups.extend(scripts.map(|script| vec![script]));
+    }
+    groups
+}
+
+/// For each call of the first process of these scripts one in which it dies there, and another opens the log and goes on.
+pub fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
+    let mut dying = Vec::new();
+    for group in groups {
+        for recording in run(tools, group, &[]) {
+            let second_life = recording.records.iter().enumerate().filter(|(_, record)| **record == Record::Told(Told::Life)).nth(1);
+            let first_life = &recording.records[..second_life.map_or(recording.records.len(), |(at, _)| at)];
+            let calls = first_life.iter().filter(|record| record.changes()).count() as u64;
+            let first_steps = recording.script.steps.split('x').next().unwrap_or_default();
+            let steps = format!("{first_steps}xa");
+            dying.push((1..=calls).map(|die_at| Script { die_at, steps: steps.clone(), ..recording.script.clone() }).collect());
+        }
+    }
+    dying
+}
+
+/// Openings, by the real code, of states that a power cut left.
+pub fn openings(group: &Group, kept: &[Judged]) -> Group {
+    let Some(script) = group.first() else { return Vec::new() };
+    let opening = |judged: &Judged| Script {
+        recovery: if judged.moment.damaged { Recovery::Prefix } else { Recovery::Strict },
+        base: Some((judged.image.clone(), judged.moment.clone())),
+        steps: "va".into(),
+        die_at: 0,
+        ..script.clone()
+    };
+    kept.iter().map(opening).collect()
+}
+
+/// What was tried.
+#[derive(Default)]
+pub struct Tried {
+    pub scripts: u64,
+    pub operations: u64,
+    pub states: u64,
+    /// Of the states, those that differ in image or in what was acknowledged.
+    pub distinct: HashSet<(u64, u64)>,
+    pub twice: u64,
+    pub wrong: Vec<String>,
+    pub recordings: Vec<Recording>,
+    pub openings: Vec<Group>,
+}
+
+impl Tried {
+    fn add(&mut self, other: Tried) {
+        self.scripts += other.scripts;
+        self.operations += other.operations;
+        self.states += other.states;
+        self.distinct.extend(other.distinct);
+        self.twice += other.twice;
+        self.wrong.extend(other.wrong);
+        self.recordings.extend(other.recordings);
+        self.openings.extend(other.openings);
+    }
+}
+
+/// Calls `job` for each number below `count`, in as many threads as there are processors.
+pub fn in_parallel(count: usize, job: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        break;
+                    }
+                    job(number);
+                }
+            });
+        }
+    });
+}
+
+/// Runs groups of scripts and judges every point of each recording. `keep_every`: of so many states one is kept to be opened by the real code.
+pub fn try_all(tools: &Tools, groups: &[Group], budget: Budget, keep_every: u64) -> Tried {
+    let tried = Mutex::new(Tried::default());
+    in_parallel(groups.len(), |number| {
+        let part = try_group(tools, &groups[number], budget, keep_every);
+        tried.lock().unwrap().add(part);
+    });
+    tried.into_inner().unwrap()
+}
+
+fn try_group(tools: &Tools, group: &Group, budget: Budget, keep_every: u64) -> Tried {
+    let mut tried = Tried::default();
+    let mut judge = Judge { budget, keep_every, ..Judge::default() };
+    for chunk in group.chunks(CHUNK) {
+        for recording in run(tools, chunk, &[]) {
+            let replayed = replay(&recording);
+            tried.scripts += 1;
+            tried.operations += replayed.trace.ops().len() as u64;
+            tried.wrong.extend(replayed.violations.iter().chain(&compared(&recording, &replayed)).map(|wrong| told(&recording, wrong)));
+            // What it has in common with the one before was judged there.
+            let common = match tried.recordings.last() {
+                Some(before) if before.script.base.is_none() && recording.script.base.is_none() => common_records(before, &recording),
+                _ => 0,
+            };
+            let first = replayed.point_before(common);
+            if let Some(wrong) = judge.explore(&replayed, &recording.script.config(), first) {
+                tried.wrong.push(told(&recording, &wrong));
+            }
+            tried.recordings.push(recording);
+        }
+    }
+    tried.states = judge.states;
+    tried.twice = judge.twice;
+    tried.distinct = judge.seen.iter().map(|(image, promised)| (*image, promised[0])).collect();
+    tried.openings.push(openings(group, &judge.kept));
+    tried
+}
+
+fn told(recording: &Recording, wrong: &str) -> String {
+    let Script { mode, recycle, maker, die_at, steps, base, .. } = &recording.script;
+    let from = if base.is_some() { ", from the state of a crash" } else { "" };
+    format!("{steps} in mode {mode:?}, recycling {recycle}, directory made by {maker:?}, death at call {die_at}{from}: {wrong}")
+}
+
+fn common_records(one: &Recording, other: &Recording) -> usize {
+    one.records.iter().zip(&other.records).take_while(|(one, other)| one == other).count()
+}
+
+/// Where the real code opened a state: whether it showed everything that was promised, and the records as they were appended.
+fn compared(recording: &Recording, replayed: &Replayed) -> Option<String> {
+    let (_, moment) = recording.script.base.as_ref()?;
+    let (last, floor, _) = replayed.opened?;
+    let expected = expected_of(&moment.history, floor, last);
+    (replayed.shown != expected).then(|| format!("the real code shows {:?} instead of {expected:?}", replayed.shown))
+}
