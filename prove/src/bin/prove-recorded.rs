@@ -6,7 +6,7 @@ use wal_sim::Budget;
 fn main() {
     let tools = Tools::get();
     let budget = Budget { exhaustive: 4, samples: 16, torn: 6, seed: 3 };
-    let len = std::env::args().nth(1).map_or(1, |n| n.parse().unwrap());
+    let len: usize = std::env::args().nth(1).map_or(1, |n| n.parse().unwrap());
     let t = Instant::now();
     let show = |name: &str, tried: &suite::Tried| {
         println!("{name}: {} scripts, {} ops, {} states, {} distinct, {} twice, {} wrong, {} openings, {:?}", tried.scripts, tried.operations, tried.states, tried.distinct.len(), tried.twice, tried.wrong.len(), tried.openings.iter().map(Vec::len).sum::<usize>(), t.elapsed());

@@ -2,16 +2,18 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use wal_engine::config::Config;
-use wal_engine::error::Code;
+use wal_engine::format::constants::OP_CHECKPOINT;
+use wal_engine::log::{Log, ReplayOptions};
+use wal_engine::seq;
 use wal_sim::{Budget, Disk, Image, Point};
 
 use super::replay::{Moment, Replayed, config_at};
-use crate::host::{Shown, check_open};
+use crate::host::{History, Shown, check_open};
 
 /// A state, and what the log shows of it.
 pub struct Judged {
@@ -54,7 +56,7 @@ impl Judge {
 
     fn state(&mut self, image: Image, moment: &Moment, config: &Config, point: &Point) -> Option<String> {
         let promised = &moment.promised;
-        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.damaged) + 2 * u64::from(moment.exists)];
+        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.exists) + moment.kept.as_ref().map_or(0, |kept| 2 + 2 * kept.len() as u64)];
         if !self.seen.insert((image.hash(), numbers)) {
             return None;
         }
@@ -76,17 +78,16 @@ impl Judge {
     }
 }
 
-/// Opens a state on a simulated disk; `again`: twice, with a power cut between. `None`: the log says that records are lost to damage, as it may.
+/// Opens a state on a simulated disk; `again`: twice, with a power cut between. `None`: the log was damaged, and holds what it should.
 fn judge(image: &Image, moment: &Moment, config: &Config, again: bool) -> Result<Option<Shown>, String> {
     let config = config_at(moment, config);
-    let may_lack = moment.damaged && moment.promised.durable == 0;
     let open = |image: &Image, seed: u64| {
         let disk = Disk::from_image(image, seed);
-        match check_open(&disk, &config, &moment.promised, &moment.history) {
-            Ok((_, shown)) => Ok((disk, Some(shown))),
-            Err(error) if may_lack && error.code == Code::Gap => Ok((disk, None)),
-            Err(error) => Err(error.to_string()),
-        }
+        let shown = match &moment.kept {
+            Some(kept) => check_damaged(&disk, &config, kept, &moment.history).map(|()| None),
+            None => check_open(&disk, &config, &moment.promised, &moment.history).map(|(_, shown)| Some(shown)),
+        };
+        shown.map(|shown| (disk, shown)).map_err(|error| error.to_string())
     };
     quietly(|| {
         let (disk, shown) = open(image, 7)?;
@@ -96,6 +97,22 @@ fn judge(image: &Image, moment: &Moment, config: &Config, again: bool) -> Result
         }
         Ok(shown)
     })
+}
+
+/// A log that the host has damaged: nothing invented, and what was shown since is still there.
+fn check_damaged(disk: &Disk, config: &Config, kept: &BTreeSet<u64>, history: &History) -> wal_engine::error::Result<()> {
+    let log = Log::open(disk.storage(), config)?;
+    let mut cursor = log.replay(seq::OLDEST, ReplayOptions { raw: true, skip_lost: true, ..ReplayOptions::default() })?;
+    let mut shown = BTreeSet::new();
+    while let Some(record) = cursor.next()? {
+        let known = history.get(&record.seq).unwrap_or_else(|| panic!("invented: seq {}", record.seq));
+        assert_eq!((record.op, record.batch_last_seq), (known.op, known.batch_last), "seq {}", record.seq);
+        assert!(record.op == OP_CHECKPOINT || record.value == known.value, "wrong bytes in seq {}", record.seq);
+        shown.insert(record.seq);
+    }
+    let lost: Vec<&u64> = kept.difference(&shown).collect();
+    assert!(lost.is_empty(), "shown or acknowledged since the damage, and lost: {lost:?}");
+    Ok(())
 }
 
 thread_local! {

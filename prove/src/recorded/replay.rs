@@ -1,7 +1,7 @@
 //! From a recording to a trace of the simulated disk: each recorded call is made there once more. The simulated disk then knows which states a crash
 //! could have left at each moment, and its monitor watches the order of the calls.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
@@ -27,8 +27,8 @@ pub struct Moment {
     pub named: bool,
     /// Whether a log was opened: from then on there is one, even if nothing was ever appended.
     pub exists: bool,
-    /// Whether the log was damaged, so that it is opened in prefix mode.
-    pub damaged: bool,
+    /// If the log was damaged, so that it is opened in prefix mode: the records that were shown or acknowledged since.
+    pub kept: Option<Arc<BTreeSet<u64>>>,
 }
 
 /// A record that a replay through the library showed.
@@ -78,6 +78,8 @@ struct Replay<'a> {
     storage: SimStorage,
     opened: HashMap<i32, Opened>,
     moment: Moment,
+    /// The last seq that the last opening showed.
+    opened_last: u64,
     out: Replayed,
 }
 
@@ -94,7 +96,7 @@ pub fn replay(recording: &Recording) -> Replayed {
     let config = recording.script.config();
     let trace = disk.trace();
     let out = Replayed { trace, moments: Vec::new(), violations: Vec::new(), opened: None, shown: Vec::new(), skipped: 0 };
-    let mut replay = Replay { config: &config, storage: disk.storage(), disk, opened: HashMap::new(), moment, out };
+    let mut replay = Replay { config: &config, storage: disk.storage(), disk, opened: HashMap::new(), moment, opened_last: 0, out };
     replay.now();
     for (number, record) in recording.records.iter().enumerate() {
         replay.disk.mark(Mark::Note(RECORD, number as u64));
@@ -112,7 +114,10 @@ pub fn replay(recording: &Recording) -> Replayed {
     }
     let Replay { disk, mut out, .. } = replay;
     out.trace = disk.trace();
-    out.violations.extend(disk.violations().iter().map(|violation| violation.to_string()));
+    // What the host's own damage does to the order says nothing about the log.
+    if out.moments.last().is_some_and(|moment| moment.kept.is_none()) {
+        out.violations.extend(disk.violations().iter().map(|violation| violation.to_string()));
+    }
     out
 }
 
@@ -208,6 +213,7 @@ impl Replay<'_> {
             }
             Told::Opened { last, floor, checkpoint } => {
                 self.out.opened = Some((last, floor, checkpoint));
+                self.opened_last = last;
                 // What an opening shows is durable, and what it does not show is gone.
                 promised.durable = promised.durable.max(last);
                 promised.appended = last;
@@ -231,6 +237,10 @@ impl Replay<'_> {
             }
             Told::Durable { seq } => {
                 promised.durable = promised.durable.max(seq);
+                if let Some(kept) = &mut self.moment.kept {
+                    let appended = self.moment.history.range(self.opened_last + 1..).map(|(&appended, _)| appended);
+                    Arc::make_mut(kept).extend(appended.filter(|&appended| appended <= seq));
+                }
                 self.disk.acknowledge(seq);
             }
             Told::Checkpoint { n } => promised.checkpoint = promised.checkpoint.max(n),
@@ -239,7 +249,10 @@ impl Replay<'_> {
             Told::Shown { seq, batch_last, op, sum } => {
                 // A CHECKPOINT's value is the log's own.
                 self.out.shown.push(ShownRecord { seq, batch_last, op, sum: if op == OP_CHECKPOINT { 0 } else { sum } });
-                return;
+                match &mut self.moment.kept {
+                    Some(kept) => Arc::make_mut(kept).insert(seq),
+                    None => return,
+                };
             }
             Told::Step => {
                 if self.config.sync_mode == SyncMode::Always {
@@ -250,7 +263,8 @@ impl Replay<'_> {
             Told::Damage => {
                 // Only what the opening that follows shows is promised.
                 *promised = Promised { durable: 0, checkpoint: 0, floor: 0, ..*promised };
-                (self.moment.damaged, self.moment.exists) = (true, false);
+                self.moment.kept = Some(Arc::default());
+                self.moment.exists = false;
             }
         }
         self.now();
@@ -267,7 +281,7 @@ pub fn expected_of(history: &History, floor: u64, last: u64) -> Vec<ShownRecord>
 /// The configuration under which what a crash leaves is opened.
 pub fn config_at(moment: &Moment, config: &Config) -> Config {
     Config {
-        recovery: if moment.damaged { Recovery::Prefix } else { config.recovery },
+        recovery: if moment.kept.is_some() { Recovery::Prefix } else { config.recovery },
         open: if moment.exists { OpenKind::Existing } else { config.open },
         ..*config
     }

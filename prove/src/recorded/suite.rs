@@ -54,7 +54,7 @@ pub fn special() -> Vec<Group> {
         groups.push(["fa", "afa", "afaa", "afbx", "rafrx", "afca"].map(script).to_vec());
         }
         let lost = |steps: &str| Script { recovery: Recovery::Prefix, ..script(steps) };
-        groups.push(["axd", "raxd", "raxda", "rrahxd", "rrbxdr", "rrcaxd"].map(lost).to_vec());
+        groups.push(["axdv", "raxdv", "raxdva", "rrahxdv", "rrbxdvr", "rrcaxdv", "raaxgv", "rrxgva"].map(lost).to_vec());
     }
     groups
 }
@@ -66,7 +66,14 @@ pub fn mortal() -> Vec<Group> {
         let scripts = ["ao", "rr", "bc", "rt", "rrahr", "rrcto", "rrahxr"].map(|steps| Script::new(mode, recycle, steps));
         groups.extend(scripts.map(|script| vec![script]));
     }
+    groups.push(doomed());
     groups
+}
+
+/// The beginnings that end in damage: the second segment is lost, whenever the process dies.
+fn doomed() -> Group {
+    let script = |steps: &str| Script { recovery: Recovery::Prefix, ..Script::new(SyncMode::Os, true, steps) };
+    ["asrrxgv", "rbrxgva"].map(script).to_vec()
 }
 
 /// For each call of the first process of these scripts one in which it dies there, and another opens the log and goes on.
@@ -77,8 +84,8 @@ pub fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
             let second_life = recording.records.iter().enumerate().filter(|(_, record)| **record == Record::Told(Told::Life)).nth(1);
             let first_life = &recording.records[..second_life.map_or(recording.records.len(), |(at, _)| at)];
             let calls = first_life.iter().filter(|record| record.changes()).count() as u64;
-            let first_steps = recording.script.steps.split('x').next().unwrap_or_default();
-            let steps = format!("{first_steps}xa");
+            let (first_steps, second_steps) = recording.script.steps.split_once('x').unwrap_or((&recording.script.steps, "a"));
+            let steps = format!("{first_steps}x{second_steps}");
             dying.push((1..=calls).map(|die_at| Script { die_at, steps: steps.clone(), ..recording.script.clone() }).collect());
         }
     }
@@ -89,7 +96,7 @@ pub fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
 pub fn openings(group: &Group, kept: &[Judged]) -> Group {
     let Some(script) = group.first() else { return Vec::new() };
     let opening = |judged: &Judged| Script {
-        recovery: if judged.moment.damaged { Recovery::Prefix } else { Recovery::Strict },
+        recovery: if judged.moment.kept.is_some() { Recovery::Prefix } else { Recovery::Strict },
         base: Some((judged.image.clone(), judged.moment.clone())),
         steps: "va".into(),
         die_at: 0,
