@@ -36,7 +36,9 @@ enum {
   MARK_SHOWN = 10,     /* Replay shows a record: seq, last seq of its batch, op << 56 | FNV-1a of its value. */
   MARK_STEP = 11,      /* A step is done. */
   MARK_DAMAGE = 12,    /* The host is about to damage the log. */
-  MARK_END = 13        /* The script is done. */
+  MARK_CLOSED = 13,    /* The log was closed. */
+  MARK_OPENING = 14,   /* About to open the log. */
+  MARK_END = 15        /* The script is done. */
 };
 
 enum { BATCH = 3, LONGEST = 4096 };
@@ -45,6 +47,7 @@ static record_start_t *start_recording;
 static record_mark_t *mark;
 static record_die_t *die_at;
 static record_fail_t *fail_next_write;
+static record_full_t *fill_disk;
 
 static const char *script; /* For messages. */
 static wal_options_t options;
@@ -72,6 +75,7 @@ static const uint8_t *value_of(size_t at, uint64_t seq, size_t length)
 static void open_log(const char *dir)
 {
   wal_stat_t stat;
+  mark(MARK_OPENING, 0, 0, 0);
   ok(wal_open(dir, &options, &wal, &err), "wal_open");
   ok(wal_stat(wal, &stat, sizeof stat, &err), "wal_stat");
   mark(MARK_OPENED, stat.last_seq, stat.floor_seq, stat.checkpoint_seq);
@@ -82,12 +86,13 @@ static void close_log(void)
   uint64_t last = wal_last_seq(wal);
   ok(wal_close(wal, &err), "wal_close");
   mark(MARK_DURABLE, last, 0, 0);
+  mark(MARK_CLOSED, 0, 0, 0);
 }
 
-/* Whether a call was made; a write that failed and was taken back is the only other outcome that is expected. */
+/* Whether a call was made; a write that failed and was taken back, and a full disk, are the only other outcomes that are expected. */
 static bool accepted(wal_status_t status, const char *what)
 {
-  if (status != WAL_E_IO) ok(status, what);
+  if (status != WAL_E_IO && status != WAL_E_NO_SPACE) ok(status, what);
   if (status != WAL_OK) mark(MARK_REFUSED, wal_last_seq(wal) + 1, 0, 0);
   return status == WAL_OK;
 }
@@ -115,6 +120,8 @@ static void checkpoint(uint64_t covered)
   uint64_t n = 0;
   mark(MARK_APPENDING, wal_last_seq(wal) + 1, 1, (uint64_t)WAL_OP_CHECKPOINT << 32);
   if (!accepted(wal_checkpoint(wal, covered, &n, &err), "wal_checkpoint")) return;
+  /* On a full disk it has no record. */
+  mark(MARK_REFUSED, wal_last_seq(wal) + 1, 0, 0);
   mark(MARK_DURABLE, wal_last_seq(wal), 0, 0);
   mark(MARK_CHECKPOINT, n, 0, 0);
 }
@@ -185,11 +192,14 @@ static void step(const char *dir, char letter)
       open_log(dir);
       break;
     case 'v': show(); break;
-    /* The next write is refused half-way. */
-    case 'f': fail_next_write(EIO); break;
+    /* The next write fails half-way, or when all is written. */
+    case 'f': fail_next_write(EIO, 2); return;
+    case 'F': fail_next_write(EIO, 1); return;
+    /* The disk is full from here on. */
+    case 'n': fill_disk(); return;
     default: fail("no such step");
   }
-  if (letter != 'f') mark(MARK_STEP, 0, 0, 0);
+  mark(MARK_STEP, 0, 0, 0);
 }
 
 /* One process: up to the end of the steps or the next death among them. */
@@ -245,7 +255,8 @@ int main(void)
   FIND("record_mark", mark);
   FIND("record_die", die_at);
   FIND("record_fail", fail_next_write);
-  if (start_recording == NULL || mark == NULL || die_at == NULL || fail_next_write == NULL) {
+  FIND("record_full", fill_disk);
+  if (start_recording == NULL || mark == NULL || die_at == NULL || fail_next_write == NULL || fill_disk == NULL) {
     fputs("host: the recorder is not preloaded\n", stderr);
     return 1;
   }

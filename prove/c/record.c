@@ -36,6 +36,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int out = -1; /* -1: nothing is recorded. */
 static uint64_t calls_left;
 static int fail_next_write;
+static unsigned written_part;
+static bool is_full;
 static uint64_t skipped[MOST_SKIPPED];
 static size_t skipped_count;
 static uintptr_t library_base, library_end;
@@ -160,9 +162,15 @@ EXPORT void record_die(uint64_t call)
   calls_left = call;
 }
 
-EXPORT void record_fail(int error)
+EXPORT void record_fail(int error, unsigned part)
 {
   fail_next_write = error;
+  written_part = part;
+}
+
+EXPORT void record_full(void)
+{
+  is_full = true;
 }
 
 /* The library's side. */
@@ -224,7 +232,7 @@ EXPORT ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset)
   int error = recorded ? fail_next_write : 0;
   if (error != 0) {
     fail_next_write = 0;
-    count /= 2;
+    count /= written_part;
   }
   ssize_t result = real_pwrite(fd, bytes, count, offset);
   if (recorded && result > 0)
@@ -242,7 +250,11 @@ EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t offset) _
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t length)
 {
   bool recorded = enter(true);
-  int result = real_fallocate(fd, mode, offset, length);
+  int result = -1;
+  if (is_full)
+    errno = ENOSPC;
+  else
+    result = real_fallocate(fd, mode, offset, length);
   if (recorded && result == 0)
     put((record_t){CALL_ALLOCATE, fd, 0, (uint64_t)mode, (uint64_t)offset, (uint64_t)length, 0, 0}, NULL, NULL, NULL, 0);
   leave();

@@ -38,7 +38,10 @@ typedef void record_mark_t(uint32_t kind, uint64_t a, uint64_t b, uint64_t c);
 /* The process dies instead of making the call with this number, of those that change anything, counted from 1 from here on. 0: it does not. */
 typedef void record_die_t(uint64_t call);
 
-/* The next write writes half of its bytes; then it fails with this error number, which is to be one that is final. */
-typedef void record_fail_t(int error);
+/* The next write writes one `part`th of its bytes; then it fails with this error number, which is to be one that is final. */
+typedef void record_fail_t(int error, unsigned part);
+
+/* From here on no space can be allocated. */
+typedef void record_full_t(void);
 
 #endif

@@ -24,4 +24,11 @@ fn main() {
     let w = sites::ways(tools, a.recordings.iter().chain(&s.recordings).chain(&d.recordings).chain(&o.recordings));
     let seen: std::collections::BTreeSet<_> = w.values().flatten().map(|f| (f.file.clone(), f.line)).collect();
     println!("{} ways; lines never seen: {:?}", w.len(), sites::lines_in_sources().difference(&seen).collect::<Vec<_>>());
+    let t = Instant::now();
+    let mut all = vec![];
+    for part in [a, s, d, o] { all.extend(part.recordings); }
+    for left in suite::leave_out(tools, &all, budget) {
+        println!("{} [{}] {}/{}\n    monitor: {}\n    state: {}", left.site.name, left.site.line, left.ran, left.passing, left.monitor.unwrap_or_default(), left.state.unwrap_or("NOT CAUGHT".into()));
+    }
+    println!("{:?}", t.elapsed());
 }

@@ -7,13 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use wal_engine::config::Config;
-use wal_engine::format::constants::OP_CHECKPOINT;
+use wal_engine::error::Code;
+use wal_engine::format::constants::{OP_CHECKPOINT, OP_PUT};
 use wal_engine::log::{Log, ReplayOptions};
 use wal_engine::seq;
 use wal_sim::{Budget, Disk, Image, Point};
 
 use super::replay::{Moment, Replayed, config_at};
-use crate::host::{History, Shown, check_open};
+use crate::host::{History, Shown, check_open, value_of};
 
 /// A state, and what the log shows of it.
 pub struct Judged {
@@ -30,6 +31,8 @@ pub struct Judge {
     pub states: u64,
     /// Of these, how many were opened a second time after a power cut, with the same answer.
     pub twice: u64,
+    /// Every so many states one is also opened on a full disk.
+    pub full_every: u64,
     pub seen: HashSet<(u64, [u64; 6])>,
     /// Every so many states one is kept in `kept`; 0: none.
     pub keep_every: u64,
@@ -56,13 +59,14 @@ impl Judge {
 
     fn state(&mut self, image: Image, moment: &Moment, config: &Config, point: &Point) -> Option<String> {
         let promised = &moment.promised;
-        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.exists) + moment.kept.as_ref().map_or(0, |kept| 2 + 2 * kept.len() as u64)];
+        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.exists) + 2 * u64::from(moment.closed) + moment.kept.as_ref().map_or(0, |kept| 4 + 4 * kept.len() as u64)];
         if !self.seen.insert((image.hash(), numbers)) {
             return None;
         }
         self.states += 1;
         let again = self.states.is_multiple_of(TWICE_EVERY);
-        match judge(&image, moment, config, again) {
+        let full = self.states.is_multiple_of(self.full_every.max(1));
+        match judge(&image, moment, config, again, full) {
             Ok(shown) => {
                 self.twice += u64::from(again && shown.is_some());
                 if let Some(shown) = shown.filter(|_| self.keep_every > 0 && self.states.is_multiple_of(self.keep_every)) {
@@ -78,14 +82,17 @@ impl Judge {
     }
 }
 
-/// Opens a state on a simulated disk; `again`: twice, with a power cut between. `None`: the log was damaged, and holds what it should.
-fn judge(image: &Image, moment: &Moment, config: &Config, again: bool) -> Result<Option<Shown>, String> {
+/// Opens a state on a simulated disk; `again`: twice, with a power cut between; `full`: also on a full disk. `None`: the log was damaged, and holds what it should.
+fn judge(image: &Image, moment: &Moment, config: &Config, again: bool, full: bool) -> Result<Option<Shown>, String> {
     let config = config_at(moment, config);
     let open = |image: &Image, seed: u64| {
         let disk = Disk::from_image(image, seed);
         let shown = match &moment.kept {
             Some(kept) => check_damaged(&disk, &config, kept, &moment.history).map(|()| None),
-            None => check_open(&disk, &config, &moment.promised, &moment.history).map(|(_, shown)| Some(shown)),
+            None => check_open(&disk, &config, &moment.promised, &moment.history).map(|(log, shown)| {
+                assert!(log.report().clean || !moment.closed, "it was closed, and is not clean");
+                Some(shown)
+            }),
         };
         shown.map(|shown| (disk, shown)).map_err(|error| error.to_string())
     };
@@ -95,8 +102,26 @@ fn judge(image: &Image, moment: &Moment, config: &Config, again: bool) -> Result
             let (_, second) = open(&disk.durable_image(), 8)?;
             assert_eq!(second, shown, "another answer at the second opening");
         }
+        if full && moment.exists && moment.kept.is_none() {
+            check_full(image, &config, moment).map_err(|error| format!("on a full disk: {error}"))?;
+        }
         Ok(shown)
     })
+}
+
+/// Opens a state on a disk without any space left. That must work, and appending either works or is refused with nothing changed: blocks that the
+/// log has taken for its own are there.
+fn check_full(image: &Image, config: &Config, moment: &Moment) -> wal_engine::error::Result<()> {
+    let disk = Disk::from_image(image, 9);
+    disk.limit_space(Some(disk.used()));
+    let (log, _) = check_open(&disk, config, &moment.promised, &moment.history)?;
+    for len in [100, 2000, 2000, 2000] {
+        match log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)) {
+            Err(error) if error.code != Code::NoSpace => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A log that the host has damaged: nothing invented, and what was shown since is still there.

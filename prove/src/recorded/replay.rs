@@ -27,6 +27,8 @@ pub struct Moment {
     pub named: bool,
     /// Whether a log was opened: from then on there is one, even if nothing was ever appended.
     pub exists: bool,
+    /// Whether it was closed, and nobody has opened it since.
+    pub closed: bool,
     /// If the log was damaged, so that it is opened in prefix mode: the records that were shown or acknowledged since.
     pub kept: Option<Arc<BTreeSet<u64>>>,
 }
@@ -245,7 +247,14 @@ impl Replay<'_> {
             }
             Told::Checkpoint { n } => promised.checkpoint = promised.checkpoint.max(n),
             Told::Truncating { up_to } => promised.asked_floor = promised.asked_floor.max(up_to),
-            Told::Truncated { up_to } => promised.floor = promised.floor.max(up_to),
+            Told::Truncated { up_to } => {
+                promised.floor = promised.floor.max(up_to);
+                // What is forgotten was made durable first.
+                promised.durable = promised.durable.max(up_to);
+                self.disk.acknowledge(up_to);
+            }
+            Told::Closed => self.moment.closed = true,
+            Told::Opening => self.moment.closed = false,
             Told::Shown { seq, batch_last, op, sum } => {
                 // A CHECKPOINT's value is the log's own.
                 self.out.shown.push(ShownRecord { seq, batch_last, op, sum: if op == OP_CHECKPOINT { 0 } else { sum } });

@@ -98,6 +98,8 @@ pub enum Told {
     Shown { seq: u64, batch_last: u64, op: u8, sum: u64 },
     Step,
     Damage,
+    Closed,
+    Opening,
     End,
 }
 
@@ -116,7 +118,9 @@ impl Told {
             10 => Told::Shown { seq: a, batch_last: b, op: (c >> 56) as u8, sum: c << 8 >> 8 },
             11 => Told::Step,
             12 => Told::Damage,
-            13 => Told::End,
+            13 => Told::Closed,
+            14 => Told::Opening,
+            15 => Told::End,
             _ => panic!("the host made a mark of kind {kind}"),
         }
     }

@@ -21,6 +21,68 @@ pub struct Frame {
     pub function: String,
 }
 
+impl Frame {
+    /// The function's own name: without path, types and closures.
+    fn name(&self) -> &str {
+        let path = self.function.trim_end_matches("::{{closure}}");
+        path.rsplit("::").next().unwrap_or(path)
+    }
+}
+
+/// A place at which something is synced, and how it comes to that.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Unique, and without line numbers.
+    pub name: String,
+    /// Its line.
+    pub line: String,
+    /// The ways to it.
+    pub ways: Vec<Vec<u64>>,
+}
+
+const POSIX: &str = "storage/posix/";
+
+/// The sites that these ways pass, in three rounds: the calls of the posix code, all that come through each; the lines of the engine; and these
+/// again, apart by who calls them, as far as the first file that calls from outside.
+pub fn sites(ways: &BTreeMap<Vec<u64>, Vec<Frame>>) -> Vec<Site> {
+    let mut found: Vec<BTreeMap<(String, Vec<u32>), Vec<Vec<u64>>>> = vec![BTreeMap::new(); 3];
+    for (way, frames) in ways {
+        let mut engine: Vec<&Frame> = frames.iter().skip_while(|frame| frame.file.starts_with(POSIX)).collect();
+        engine.dedup_by(|outer, inner| outer.file == inner.file && outer.line == inner.line);
+        let content = frames.first().is_some_and(|frame| frame.name() == "sync_content");
+        let posix = match engine.first() {
+            _ if content => "PlainFile::sync: fdatasync of a file",
+            Some(_) => "Directory::sync_dir: fsync of the log's directory",
+            None => "Directory::sync_name: fsync of the directory above",
+        };
+        let mut add = |round: usize, name: String, lines: Vec<u32>| found[round].entry((name, lines)).or_default().push(way.clone());
+        add(0, posix.into(), Vec::new());
+        let Some(first) = engine.first() else { continue };
+        let called_from = engine.iter().position(|frame| frame.file != first.file).unwrap_or(engine.len() - 1);
+        let part = &engine[..=called_from];
+        add(1, format!("{} {}", first.file, first.name()), vec![first.line]);
+        let mut name = format!("{} {}", first.file, first.name());
+        for pair in part.windows(2) {
+            let file = if pair[0].file == pair[1].file { String::new() } else { format!("{} ", pair[1].file) };
+            name.push_str(&format!(" < {file}{}", pair[1].name()));
+        }
+        add(2, name, part.iter().map(|frame| frame.line).collect());
+    }
+    let mut sites = Vec::new();
+    for round in found {
+        let names: Vec<String> = round.keys().map(|(name, _)| name.clone()).collect();
+        for (at, ((name, lines), ways)) in round.into_iter().enumerate() {
+            // Several calls in one function are numbered in their order.
+            let same = names.iter().filter(|&other| *other == name).count();
+            let before = names[..at].iter().filter(|&other| *other == name).count();
+            let number = if same > 1 { format!(" #{}", before + 1) } else { String::new() };
+            let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
+            sites.push(Site { name: format!("{name}{number}"), line: lines.join(" < "), ways });
+        }
+    }
+    sites
+}
+
 /// The ways to syncs in recordings, each with the engine's frames on it, innermost first.
 pub fn ways<'a>(tools: &Tools, recordings: impl IntoIterator<Item = &'a Recording>) -> BTreeMap<Vec<u64>, Vec<Frame>> {
     let mut ways: BTreeSet<&[u64]> = BTreeSet::new();

@@ -11,6 +11,7 @@ use wal_sim::Budget;
 use super::judge::{Judge, Judged};
 use super::replay::{Replayed, expected_of, replay};
 use super::script::{Maker, Record, Recording, Script, Told, letter, run};
+use super::sites::{self, Site};
 use super::tools::Tools;
 use crate::host::STEPS;
 
@@ -50,8 +51,10 @@ pub fn special() -> Vec<Group> {
         let script = |steps: &str| Script::new(mode, true, steps);
         groups.push(["a", "r", "b"].map(|steps| Script { maker: Maker::Host, ..script(steps) }).to_vec());
         groups.push(["ax", "raxa", "rbxr", "rrahx", "rrahxr", "racxtxa", "raxxa", "rtxa", "rrkxb"].map(script).to_vec());
+        groups.push(["rnrrrrcx", "rrcnrrrkx", "arnrrccx"].map(script).to_vec());
         if mode != SyncMode::None {
         groups.push(["fa", "afa", "afaa", "afbx", "rafrx", "afca"].map(script).to_vec());
+            groups.push(["aFa", "aFaa", "rFbx", "raFcx", "aFca", "bFaox"].map(script).to_vec());
         }
         let lost = |steps: &str| Script { recovery: Recovery::Prefix, ..script(steps) };
         groups.push(["axdv", "raxdv", "raxdva", "rrahxdv", "rrbxdvr", "rrcaxdv", "raaxgv", "rrxgva"].map(lost).to_vec());
@@ -163,7 +166,7 @@ pub fn try_all(tools: &Tools, groups: &[Group], budget: Budget, keep_every: u64)
 
 fn try_group(tools: &Tools, group: &Group, budget: Budget, keep_every: u64) -> Tried {
     let mut tried = Tried::default();
-    let mut judge = Judge { budget, keep_every, ..Judge::default() };
+    let mut judge = Judge { budget, keep_every, full_every: 8, ..Judge::default() };
     for chunk in group.chunks(CHUNK) {
         for recording in run(tools, chunk, &[]) {
             let replayed = replay(&recording);
@@ -205,4 +208,58 @@ fn compared(recording: &Recording, replayed: &Replayed) -> Option<String> {
     let (last, floor, _) = replayed.opened?;
     let expected = expected_of(&moment.history, floor, last);
     (replayed.shown != expected).then(|| format!("the real code shows {:?} instead of {expected:?}", replayed.shown))
+}
+
+/// What leaving out the syncs of a site does.
+pub struct Left {
+    pub site: Site,
+    /// Scripts that pass it, and how many of them were run until it was caught.
+    pub passing: usize,
+    pub ran: usize,
+    /// What the monitor says, and what the first bad state is; each with the script.
+    pub monitor: Option<String>,
+    pub state: Option<String>,
+}
+
+/// Leaves out the syncs of each site in turn. `recordings` are those with all syncs in their places.
+pub fn leave_out(tools: &Tools, recordings: &[Recording], budget: Budget) -> Vec<Left> {
+    let sites = sites::sites(&sites::ways(tools, recordings));
+    let left = Mutex::new(Vec::new());
+    in_parallel(sites.len(), |number| {
+        let outcome = leave_out_one(tools, &sites[number], recordings, budget);
+        left.lock().unwrap().push((number, outcome));
+    });
+    let mut left = left.into_inner().unwrap();
+    left.sort_by_key(|(number, _)| *number);
+    left.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// First with a few states for each point, which mostly suffices; then, if nothing was caught, with many more.
+fn leave_out_one(tools: &Tools, site: &Site, recordings: &[Recording], budget: Budget) -> Left {
+    let skipped: Vec<u64> = site.ways.iter().map(|way| sites::number_of(way)).collect();
+    let passes = |record: &Record| matches!(record, Record::Sync { way, .. } if site.ways.contains(way));
+    let passing: Vec<&Recording> = recordings.iter().filter(|recording| recording.records.iter().any(passes)).collect();
+    let mut left = Left { site: site.clone(), passing: passing.len(), ran: 0, monitor: None, state: None };
+    for budget in [budget, Budget { torn: 24, ..budget }] {
+        let mut judge = Judge { budget, full_every: 1, ..Judge::default() };
+        left.ran = 0;
+        for chunk in passing.chunks(CHUNK / 8) {
+            let scripts: Vec<Script> = chunk.iter().map(|recording| recording.script.clone()).collect();
+            for recording in run(tools, &scripts, &skipped) {
+                left.ran += 1;
+                let replayed = replay(&recording);
+                assert!(replayed.skipped > 0, "{}: no sync was left out", site.name);
+                if left.monitor.is_none() {
+                    left.monitor = replayed.violations.first().map(|violation| told(&recording, violation));
+                }
+                let first = recording.records.iter().position(|record| matches!(record, Record::Sync { skipped: true, .. }));
+                let first = replayed.point_before(first.unwrap_or_default());
+                left.state = judge.explore(&replayed, &recording.script.config(), first).map(|wrong| told(&recording, &wrong));
+                if left.state.is_some() {
+                    return left;
+                }
+            }
+        }
+    }
+    left
 }
