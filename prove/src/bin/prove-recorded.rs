@@ -14,7 +14,7 @@ fn main() {
     };
     let a = suite::try_all(tools, &suite::all(len), budget, 50);
     show("all", &a);
-    let s = suite::try_all(tools, &suite::special(), budget, 50);
+    let s = suite::try_all(tools, &suite::special(), budget, 12);
     show("special", &s);
     let d = suite::try_all(tools, &suite::deaths(tools, &suite::mortal()), budget, 200);
     show("deaths", &d);
@@ -28,7 +28,7 @@ fn main() {
     let mut all = vec![];
     for part in [a, s, d, o] { all.extend(part.recordings); }
     for left in suite::leave_out(tools, &all, budget) {
-        println!("{} [{}] {}/{}\n    monitor: {}\n    state: {}", left.site.name, left.site.line, left.ran, left.passing, left.monitor.unwrap_or_default(), left.state.unwrap_or("NOT CAUGHT".into()));
+        println!("{} [{}] {}/{}\n    monitor: {}\n    state: {}", left.site.name, left.site.line, left.ran, left.passing, left.monitor.unwrap_or_default(), left.state.unwrap_or(left.spared.map_or("NOT CAUGHT".to_string(), |why| format!("spared: {why}"))));
     }
     println!("{:?}", t.elapsed());
 }

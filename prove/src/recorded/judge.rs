@@ -33,6 +33,8 @@ pub struct Judge {
     pub twice: u64,
     /// Every so many states one is also opened on a full disk.
     pub full_every: u64,
+    /// The space that there is on that disk, if the files take less.
+    pub space: u64,
     pub seen: HashSet<(u64, [u64; 6])>,
     /// Every so many states one is kept in `kept`; 0: none.
     pub keep_every: u64,
@@ -66,7 +68,7 @@ impl Judge {
         self.states += 1;
         let again = self.states.is_multiple_of(TWICE_EVERY);
         let full = self.states.is_multiple_of(self.full_every.max(1));
-        match judge(&image, moment, config, again, full) {
+        match judge(&image, moment, config, again, full.then_some(self.space)) {
             Ok(shown) => {
                 self.twice += u64::from(again && shown.is_some());
                 if let Some(shown) = shown.filter(|_| self.keep_every > 0 && self.states.is_multiple_of(self.keep_every)) {
@@ -83,7 +85,7 @@ impl Judge {
 }
 
 /// Opens a state on a simulated disk; `again`: twice, with a power cut between; `full`: also on a full disk. `None`: the log was damaged, and holds what it should.
-fn judge(image: &Image, moment: &Moment, config: &Config, again: bool, full: bool) -> Result<Option<Shown>, String> {
+fn judge(image: &Image, moment: &Moment, config: &Config, again: bool, full: Option<u64>) -> Result<Option<Shown>, String> {
     let config = config_at(moment, config);
     let open = |image: &Image, seed: u64| {
         let disk = Disk::from_image(image, seed);
@@ -102,8 +104,8 @@ fn judge(image: &Image, moment: &Moment, config: &Config, again: bool, full: boo
             let (_, second) = open(&disk.durable_image(), 8)?;
             assert_eq!(second, shown, "another answer at the second opening");
         }
-        if full && moment.exists && moment.kept.is_none() {
-            check_full(image, &config, moment).map_err(|error| format!("on a full disk: {error}"))?;
+        if let Some(space) = full.filter(|_| moment.exists && moment.kept.is_none()) {
+            check_full(image, space, &config, moment).map_err(|error| format!("on a full disk: {error}"))?;
         }
         Ok(shown)
     })
@@ -111,9 +113,9 @@ fn judge(image: &Image, moment: &Moment, config: &Config, again: bool, full: boo
 
 /// Opens a state on a disk without any space left. That must work, and appending either works or is refused with nothing changed: blocks that the
 /// log has taken for its own are there.
-fn check_full(image: &Image, config: &Config, moment: &Moment) -> wal_engine::error::Result<()> {
+fn check_full(image: &Image, space: u64, config: &Config, moment: &Moment) -> wal_engine::error::Result<()> {
     let disk = Disk::from_image(image, 9);
-    disk.limit_space(Some(disk.used()));
+    disk.limit_space(Some(disk.used().max(space)));
     let (log, _) = check_open(&disk, config, &moment.promised, &moment.history)?;
     for len in [100, 2000, 2000, 2000] {
         match log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)) {
