@@ -3,4 +3,5 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "shared by tests, where names suffice and a panic is the verdict")]
 
 pub mod host;
+pub mod recorded;
 pub mod watched;

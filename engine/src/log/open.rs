@@ -176,6 +176,11 @@ impl<S: Storage> Log<S> {
                 if found.restore_slot {
                     manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
                 }
+                if found.tail().seq == 0 && !found.report.created {
+                    // Whoever made this log may have died before its names were durable. The first append would see to that; but a host that
+                    // has opened a log may rely on there being one.
+                    storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"))?;
+                }
                 Self::go_on(&*storage, &found)?
             }
         };

@@ -16,7 +16,7 @@ use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, ends_as_linked, load};
 use crate::segment::scan::{self, Window};
-use crate::storage::{Access, File, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// The manifest that the segments in `names` tell of.
 pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileName]) -> Result<Manifest> {
@@ -26,6 +26,16 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
         return Err(
             Error::new(Code::WrongLog, "the segments in this directory are not of the log that the store belongs to").in_directory()
         );
+    }
+    // Nothing tells which of the bytes that can be read are durable, and a bound must not name any that are not.
+    for index in indexes() {
+        let name = FileName::Segment(index);
+        let file = match storage.open(name, Access::Read) {
+            Err(IoError { kind: IoKind::NotAFile, .. }) => continue,
+            opened => opened.map_err(|io| io.in_file(name, "cannot open the segment"))?,
+        };
+        file.sync().map_err(|io| io.in_file(name, "cannot sync the segment before reading it"))?;
+        file.drop_cache();
     }
     let mut opens: Vec<(u32, Open)> = Vec::new();
     for index in indexes() {
