@@ -111,8 +111,27 @@ pub fn config(mode: SyncMode, recycle: bool) -> Config {
     }
 }
 
+/// Steps of 7 go through all bytes and begin again.
+const PERIOD: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = (at * 7) as u8;
+        at += 1;
+    }
+    bytes
+};
+
+/// The value of record `seq`: neighbours differ in every byte. Copied in pieces, because it is made for every state.
 pub fn value_of(seq: u64, len: usize) -> Vec<u8> {
-    (0..len).map(|at| (seq as usize * 31 + at * 7) as u8).collect()
+    let start = seq as usize * 31 % PERIOD.len();
+    let mut value = Vec::with_capacity(len + PERIOD.len());
+    value.extend_from_slice(&PERIOD[start..]);
+    while value.len() < len {
+        value.extend_from_slice(&PERIOD);
+    }
+    value.truncate(len);
+    value
 }
 
 impl Change {

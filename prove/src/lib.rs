@@ -10,6 +10,7 @@ pub mod lives;
 pub mod run;
 pub mod scripts;
 pub mod seen;
+pub mod sketch;
 pub mod suites;
 pub mod tally;
 pub mod watched;

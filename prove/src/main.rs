@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! prove                         the size for every change
-//! prove --long MINUTES          as long as that, from where the last long run ended, with other samples; adds to docs/proof-counts.tsv
+//! prove --long MINUTES          as long as that, from where the last long run ended, with other samples; adds up in docs/proof-counts.tsv
 //! prove --seed NUMBER           the samples of another run
 //! prove --repeat WHICH          one case again, as a failure names it
-//! prove --tally FILE            also appends the counts to FILE
+//! prove --tally FILE            appends the counts to FILE instead of printing them as a table
 //! prove --table FILE            only prints the counts in FILE as a table
 //! prove --threads NUMBER        instead of one for each processor
 //! ```
@@ -22,6 +22,9 @@ use wal_prove::tally::{self, Sums};
 
 /// Where the counts of long runs add up, seen from the root of the repository.
 const SUMS: &str = "docs/proof-counts.tsv";
+/// Beside it what the estimate of all distinct states follows from, and the row that has it.
+const SKETCH: &str = "docs/proof-states.sketch";
+const ALL_STATES: &str = "all-distinct-states";
 /// Samples of the run for every change: always the same, so that a failure is due to the change.
 const CI_SEED: u64 = 3;
 
@@ -86,10 +89,10 @@ fn prove(arguments: &Arguments) -> Result<(), String> {
     let failed = match arguments.long {
         Some(minutes) => {
             let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-            let mut sums = Sums::read(Path::new(SUMS)).map_err(|error| format!("{SUMS}: {error}"))?;
-            let failed = suites.until(&run, until, &sums, &mut rows);
-            sums.add(&rows.rows);
-            sums.write(Path::new(SUMS)).map_err(|error| format!("{SUMS}: {error}"))?;
+            let before = Sums::read(Path::new(SUMS)).map_err(|error| format!("{SUMS}: {error}"))?;
+            run.seen.sketch.read(Path::new(SKETCH)).map_err(|error| format!("{SKETCH}: {error}"))?;
+            let failed = suites.until(&run, until, &before, &mut rows, |rows| save(&before, rows, &run))?;
+            println!("about {} distinct crash states in all long runs", run.seen.sketch.estimate());
             failed
         }
         None => Kind::ALL.into_iter().find_map(|kind| {
@@ -98,11 +101,20 @@ fn prove(arguments: &Arguments) -> Result<(), String> {
             failed.map(|failed| (kind, failed))
         }),
     };
-    print!("{}", tally::table(&rows.rows));
-    if let Some(file) = &arguments.tally {
-        append(Path::new(file), &rows).map_err(|error| format!("{file}: {error}"))?;
+    match &arguments.tally {
+        Some(file) => append(Path::new(file), &rows).map_err(|error| format!("{file}: {error}"))?,
+        None => print!("{}", tally::table(&rows.rows)),
     }
     failed.map_or(Ok(()), |(kind, failed)| Err(describe(size, kind, seed, &failed)))
+}
+
+/// Adds what this run has done so far to what was done before it.
+fn save(before: &Sums, rows: &Rows, run: &Run) -> Result<(), String> {
+    let mut sums = before.clone();
+    sums.add(&rows.rows);
+    sums.set(ALL_STATES, run.seen.sketch.estimate());
+    sums.write(Path::new(SUMS)).map_err(|error| format!("{SUMS}: {error}"))?;
+    run.seen.sketch.write(Path::new(SKETCH)).map_err(|error| format!("{SKETCH}: {error}"))
 }
 
 fn append(file: &Path, rows: &Rows) -> std::io::Result<()> {

@@ -1,12 +1,15 @@
 //! Which states were tried already.
 //!
-//! Two questions, two memories. *Counted*: is this state, durable image and acknowledged seq, a new one? Exact, and asked once for each examination.
+//! Two questions, two memories. *Counted*: is this state, durable image and acknowledged seq, a new one? Exact, and asked once for each examination;
+//! beyond this run a sketch remembers about how many there were.
 //! *Examined*: was this image judged under these very promises before? It only saves time, so it is a table that forgets.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use crate::sketch::Sketch;
 
 const SHARDS: usize = 64;
 const TABLE: usize = 1 << 22;
@@ -35,11 +38,17 @@ type Keys = HashSet<u64, BuildHasherDefault<AsItIs>>;
 pub struct Seen {
     counted: Vec<Mutex<Keys>>,
     examined: Vec<AtomicU64>,
+    /// Of the counted states.
+    pub sketch: Sketch,
 }
 
 impl Default for Seen {
     fn default() -> Seen {
-        Seen { counted: (0..SHARDS).map(|_| Mutex::default()).collect(), examined: (0..TABLE).map(|_| AtomicU64::new(0)).collect() }
+        Seen {
+            counted: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            examined: (0..TABLE).map(|_| AtomicU64::new(0)).collect(),
+            sketch: Sketch::default(),
+        }
     }
 }
 
@@ -48,7 +57,11 @@ impl Seen {
     pub fn count(&self, state: u64) -> bool {
         // The low bits choose the place within a shard.
         let shard = &self.counted[(state >> 40) as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner).insert(state)
+        let is_new = shard.lock().unwrap_or_else(PoisonError::into_inner).insert(state);
+        if is_new {
+            self.sketch.add(state);
+        }
+        is_new
     }
 
     /// Whether this judgement was not made before, as far as is remembered. Whoever asks makes it.

@@ -56,9 +56,9 @@ impl Kind {
 /// How long a long run stays with one suite before it goes to the next: this times the parts above.
 const LONG_PART: Duration = Duration::from_secs(6);
 /// Of the faults, CI explores the crashes behind one in so many.
-const PAIRS_STRIDE: u64 = 16;
+const PAIRS_STRIDE: u64 = 6;
 /// Random lives in CI.
-const CI_LIVES: u64 = 400;
+const CI_LIVES: u64 = 600;
 
 /// Everything that the items of the suites are made from.
 pub struct Suites {
@@ -105,7 +105,9 @@ impl Suites {
         let depth = self.depth(kind, mix(seed, item));
         match (kind, self.size) {
             (Kind::Scripts, _) => {
-                crash::explore(&self.scripts.get(item), &Depth { budget: Budget { seed, ..depth.budget }, ..depth }, &run.seen)
+                // Equal points of different scripts get equal samples, so that equal states are seen to be; the next time round they get others.
+                let depth = self.depth(kind, mix(seed, item / self.scripts.count()));
+                crash::explore(&self.scripts.get(item), &depth, &run.seen)
             }
             (Kind::Lives, _) => lives::live(&Lives { steps: (5, 30), lives: (1, 4) }, seed, item, &depth, &run.seen),
             (Kind::Faults, _) => self.faults.try_one(item, None, &run.seen),
@@ -124,8 +126,15 @@ impl Suites {
         run.spread(kind.name(), slice, |item| self.item(run, kind, run.seed, item))
     }
 
-    /// All suites in turn, again and again, until the time is over. `sums` says how far earlier runs came.
-    pub fn until(&self, run: &Run, until: Instant, sums: &Sums, rows: &mut Rows) -> Option<(Kind, Failed)> {
+    /// All suites in turn, again and again, until the time is over. `sums` says how far earlier runs came; `save` is called after each turn.
+    pub fn until<E>(
+        &self,
+        run: &Run,
+        until: Instant,
+        sums: &Sums,
+        rows: &mut Rows,
+        mut save: impl FnMut(&Rows) -> Result<(), E>,
+    ) -> Result<Option<(Kind, Failed)>, E> {
         let mut next = Kind::ALL.map(|kind| if kind == Kind::Lives { 0 } else { sums.cases(items_row(kind)) });
         while Instant::now() < until {
             for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
@@ -134,11 +143,13 @@ impl Suites {
                 rows.add(kind, &done, failed.is_some(), run.threads);
                 *next += done.items;
                 if let Some(failed) = failed {
-                    return Some((kind, failed));
+                    save(rows)?;
+                    return Ok(Some((kind, failed)));
                 }
             }
+            save(rows)?;
         }
-        None
+        Ok(None)
     }
 }
 
@@ -146,9 +157,9 @@ impl Suites {
 fn items_row(kind: Kind) -> &'static str {
     match kind {
         Kind::Scripts => "scripts",
-        Kind::Lives => "random-lives",
+        Kind::Lives => "lives",
         Kind::Faults => "faults",
-        Kind::Pairs => "fault-crash-faults",
+        Kind::Pairs => "faults-then-crash",
     }
 }
 
@@ -165,21 +176,21 @@ impl Rows {
         match kind {
             Kind::Scripts => {
                 self.count("scripts", done.items, "scripts of calls", failed);
-                self.states("crash-states", "crash states of scripts", first, threads);
-                self.states("second-crash", "crash states of recoveries", second, threads);
+                self.states("script-states", "crash states of scripts", first, threads);
+                self.states("recovery-states", "crash states of recoveries", second, threads);
             }
             Kind::Lives => {
-                self.count("random-lives", done.items, "chains of random lives", failed);
+                self.count("lives", done.items, "chains of random lives", failed);
                 self.states("life-states", "crash states of random lives", first, threads);
-                self.states("second-crash", "crash states of recoveries", second, threads);
+                self.states("recovery-states", "crash states of recoveries", second, threads);
             }
             Kind::Faults => {
                 self.count("faults", done.items, "failing calls and deaths in calls", failed);
                 self.seconds("faults", done.elapsed);
             }
             Kind::Pairs => {
-                self.count("fault-crash-faults", done.items, "faults followed by every crash", failed);
-                self.states("fault-crash", "crash states behind a fault", second, threads);
+                self.count("faults-then-crash", done.items, "faults followed by every crash", failed);
+                self.states("fault-crash-states", "crash states behind a fault", second, threads);
             }
         }
     }
