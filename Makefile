@@ -10,6 +10,8 @@ DESTDIR     ?=
 CFLAGS      ?= -O2 -g
 # How often `make demo` pulls the plug.
 ROUNDS      ?= 25
+# How long `make prove` tries to lose something, in minutes; empty: what CI has time for.
+LONG        ?=
 
 VERSION     := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 ABI         := $(shell sed -n 's/^\#define WAL_ABI_VERSION  *\([0-9]*\).*/\1/p' include/wal.h)
@@ -27,7 +29,7 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants bench install uninstall clean help FORCE
+.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated bench install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -38,6 +40,7 @@ help:
 	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
 	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
+	@echo "make prove      tries every fault and counts what it tried; LONG=minutes goes on for that long and adds up in docs/proof-counts.tsv"
 	@echo "make bench      measures this log beside bare loops over the same files"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
 	@echo "make uninstall  removes what install put there"
@@ -102,6 +105,27 @@ rust-tests:
 
 plants:
 	$(Q)$(CARGO) run $(QUIET) --locked --package wal-prove --bin prove-plants
+# The proof: every suite, then one table of what they tried. A suite is a target below, in PROVE_SUITES. What it prints as `tally: NAME COUNT UNIT`
+# goes into the table.
+PROVE_DIR    := $(CARGO_DIR)/prove-logs
+PROVE_SUITES := prove-simulated
+
+# $(call proves,name,command): runs a suite; its output is shown where it fails, its counts are collected.
+proves = echo "  PROVE   $(1)"; \
+	if { $(2); } > $(PROVE_DIR)/$(1).log 2>&1; then grep '^tally: ' $(PROVE_DIR)/$(1).log >> $(PROVE_DIR)/tally; \
+	else cat $(PROVE_DIR)/$(1).log; echo "$(1): failed"; exit 1; fi
+
+prove:
+	@mkdir -p $(PROVE_DIR) && rm -f $(PROVE_DIR)/tally
+	$(Q)for suite in $(PROVE_SUITES); do $(MAKE) --no-print-directory $$suite || exit 1; done
+	$(Q)$(CARGO_DIR)/prove/prove --table $(PROVE_DIR)/tally
+
+# Shows its own progress, and writes its own counts.
+prove-simulated:
+	@echo "  PROVE   simulated disk"
+	$(Q)mkdir -p $(PROVE_DIR)
+	$(Q)$(CARGO) build $(QUIET) --locked --profile prove -p wal-prove --bin prove
+	$(Q)RUST_BACKTRACE=0 $(CARGO_DIR)/prove/prove $(if $(LONG),--long $(LONG)) --tally $(PROVE_DIR)/tally
 
 bench:
 	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml

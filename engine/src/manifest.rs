@@ -93,13 +93,15 @@ pub struct ManifestFile<F: File> {
 
 struct Current {
     manifest: Manifest,
+    /// The generation of the last write, whatever became of it. After a failed one a copy may hold it, so it stands for that content for good.
+    tried: u64,
     /// Set when a sync failed: a later one that succeeds proves nothing.
     failed: Option<Error>,
 }
 
 impl Current {
     fn new(manifest: Manifest) -> Mutex<Current> {
-        Mutex::new(Current { manifest, failed: None })
+        Mutex::new(Current { manifest, tried: manifest.generation, failed: None })
     }
 }
 
@@ -163,7 +165,9 @@ impl<F: File> ManifestFile<F> {
         if let Some(error) = current.failed {
             return Err(InstallError { error, is_final: true });
         }
-        next.generation = current.manifest.generation + 1;
+        // The next one that belongs to the slot without the newest content.
+        let is_retry = current.tried > current.manifest.generation;
+        next.generation = current.tried + if is_retry { MANIFEST_SLOTS as u64 } else { 1 };
         let copy = next.encode();
         if Manifest::decode(&copy) != Ok(next) {
             // What could not be read back must not replace what can.
@@ -176,6 +180,7 @@ impl<F: File> ManifestFile<F> {
         }
         let offset = (next.generation % MANIFEST_SLOTS as u64) * SLOT_LEN as u64;
         let name = FileName::Manifest;
+        current.tried = next.generation;
         self.file
             .write_at(offset, &slot)
             .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;

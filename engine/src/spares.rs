@@ -1,5 +1,6 @@
 //! Segments that wait for their turn: prepared ones, which a frame may be written to at once, and a pool of blocks to prepare them from.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use crate::error::{Code, Error, Result};
@@ -43,8 +44,13 @@ pub struct Spares<S: Storage> {
 impl<S: Storage> Spares<S> {
     /// `leftovers` are the files in the directory that nothing needs: spares, and segments outside the chain. Those keep no frame that counts,
     /// but may hold bytes that would pass under their index; so each is prepared anew, under an index above `highest_index`.
+    ///
+    /// The first of them may be used before an unclean opening commits, and a crash there may bring back an END that the opening did not see: one whose
+    /// write failed, as did the zeros over it. The segment that such an END names must still be there. It was the oldest of at least two that were
+    /// ready, so it comes last.
     pub fn new(storage: Shared<S>, family: Family, pool_limit: usize, leftovers: &[FileName], highest_index: u32) -> Result<Spares<S>> {
-        let pool = memory::collect(leftovers.iter().copied())?.into();
+        let mut pool: VecDeque<FileName> = memory::collect(leftovers.iter().copied())?.into();
+        pool.make_contiguous().sort_unstable_by_key(|name| (!matches!(name, FileName::Spare(_)), Reverse(name.index())));
         let inner = Inner { ready: VecDeque::new(), pool, next_index: highest_index.saturating_add(1) };
         Ok(Spares {
             storage,

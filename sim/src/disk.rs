@@ -41,6 +41,8 @@ pub(crate) struct State {
     base: Image,
     ops: Vec<Op>,
     marks: Vec<(usize, Mark)>,
+    /// How many operations preceded the first fault that hit.
+    first_fault: Option<usize>,
     limit: Option<u64>,
     /// Who holds the lock, by number of the storage value.
     holders: Vec<(u64, LockKind)>,
@@ -54,6 +56,11 @@ impl State {
         self.model.apply(&op);
         self.monitor.after(&op);
         self.ops.push(op);
+    }
+
+    /// A fault is about to hit.
+    pub(crate) fn note_fault(&mut self) {
+        self.first_fault.get_or_insert(self.ops.len());
     }
 
     pub(crate) fn create(&mut self, name: FileName) -> Inode {
@@ -207,6 +214,7 @@ impl Disk {
             base: image.clone(),
             ops: Vec::new(),
             marks: Vec::new(),
+            first_fault: None,
             limit: None,
             holders: Vec::new(),
             storages: 0,
@@ -272,6 +280,17 @@ impl Disk {
         Trace::new(state.base.clone(), state.ops.clone(), &state.marks)
     }
 
+    /// Operations so far that can change what a crash leaves: the index of `point`.
+    pub fn operations(&self) -> usize {
+        self.lock().ops.len()
+    }
+
+    /// Whether a crash now could leave anything but what readers see.
+    pub fn has_unsynced(&self) -> bool {
+        let state = self.lock();
+        !state.model.name_ops.is_empty() || state.model.inodes.values().any(|file| !file.writes.is_empty())
+    }
+
     /// A crash at this moment.
     pub fn point(&self) -> Point {
         let state = self.lock();
@@ -307,6 +326,11 @@ impl Disk {
     /// How many calls failed because a fault or the planned death hit them.
     pub fn injected(&self) -> u64 {
         self.lock().plan.injected()
+    }
+
+    /// How many operations preceded the first call that failed so: the index of the point at which it did.
+    pub fn first_fault(&self) -> Option<usize> {
+        self.lock().first_fault
     }
 
     /// Limits the space for all files together; `None` is no limit.

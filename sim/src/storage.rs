@@ -31,6 +31,9 @@ impl Session {
         self.alive()?;
         let file = file(&state);
         let (outcome, dies) = state.plan.enter(call, file);
+        if outcome.answer().is_err() {
+            state.note_fault();
+        }
         if dies {
             self.dead.store(true, Ordering::Relaxed);
             state.unlock(self.number);

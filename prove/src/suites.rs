@@ -1,0 +1,223 @@
+//! The suites: what they are called, how much of each is tried, and what their counts are called.
+
+use std::time::{Duration, Instant};
+
+use wal_engine::config::SyncMode;
+use wal_sim::Budget;
+
+use crate::chance::mix;
+use crate::crash::{self, Count, Counts, Depth, Failure};
+use crate::faults::Faults;
+use crate::lives::{self, Lives};
+use crate::run::{Done, Failed, Run, Slice};
+use crate::scripts::{Scripts, settings};
+use crate::tally::{Row, Sums};
+
+/// How much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// What fits into a run for every change.
+    Ci,
+    /// What a run of hours gets through.
+    Long,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Scripts,
+    Lives,
+    Faults,
+    Pairs,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Scripts, Kind::Lives, Kind::Faults, Kind::Pairs];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Scripts => "scripts",
+            Kind::Lives => "lives",
+            Kind::Faults => "faults",
+            Kind::Pairs => "pairs",
+        }
+    }
+
+    /// Parts of a long run's time, of 20.
+    fn share(self) -> u32 {
+        match self {
+            Kind::Scripts => 9,
+            Kind::Lives => 7,
+            Kind::Faults => 1,
+            Kind::Pairs => 3,
+        }
+    }
+}
+
+/// How long a long run stays with one suite before it goes to the next: this times the parts above.
+const LONG_PART: Duration = Duration::from_secs(6);
+/// Of the faults, CI explores the crashes behind one in so many.
+const PAIRS_STRIDE: u64 = 6;
+/// Random lives in CI.
+const CI_LIVES: u64 = 600;
+
+/// Everything that the items of the suites are made from.
+pub struct Suites {
+    size: Size,
+    scripts: Scripts,
+    faults: Faults,
+}
+
+impl Suites {
+    pub fn new(size: Size) -> Result<Suites, Failure> {
+        let settings = settings(&[SyncMode::Always, SyncMode::Os, SyncMode::None, SyncMode::Batch]);
+        let longest = if size == Size::Ci { 3 } else { 4 };
+        Ok(Suites { size, scripts: Scripts { settings, longest }, faults: Faults::new()? })
+    }
+
+    /// How many items there are; random lives never end.
+    fn items(&self, kind: Kind) -> u64 {
+        match (kind, self.size) {
+            (Kind::Scripts, _) => self.scripts.count(),
+            (Kind::Lives, Size::Ci) => CI_LIVES,
+            (Kind::Lives, Size::Long) => u64::MAX,
+            (Kind::Faults, _) | (Kind::Pairs, Size::Long) => self.faults.count(),
+            (Kind::Pairs, Size::Ci) => self.faults.count() / PAIRS_STRIDE,
+        }
+    }
+
+    fn depth(&self, kind: Kind, seed: u64) -> Depth {
+        let budget = |samples, torn| Budget { exhaustive: 6, samples, torn, seed };
+        let deep_budget = Budget { exhaustive: 2, samples: 3, torn: 2, seed };
+        match (kind, self.size) {
+            (Kind::Scripts, Size::Ci) => Depth { budget: budget(64, 192), deep: 1, deep_budget },
+            (Kind::Scripts, Size::Long) => Depth { budget: budget(128, 384), deep: 3, deep_budget: budget(16, 6) },
+            (Kind::Lives, Size::Ci) => Depth { budget: budget(32, 24), deep: 1, deep_budget },
+            (Kind::Lives, Size::Long) => Depth { budget: budget(64, 96), deep: 2, deep_budget: budget(8, 4) },
+            (Kind::Faults | Kind::Pairs, Size::Ci) => {
+                Depth { budget: Budget { exhaustive: 3, samples: 4, torn: 2, seed }, deep: 0, deep_budget }
+            }
+            (Kind::Faults | Kind::Pairs, Size::Long) => Depth { budget: budget(16, 6), deep: 0, deep_budget },
+        }
+    }
+
+    /// Tries one item.
+    pub fn item(&self, run: &Run, kind: Kind, seed: u64, item: u64) -> Result<Counts, Failure> {
+        let depth = self.depth(kind, mix(seed, item));
+        match (kind, self.size) {
+            (Kind::Scripts, _) => {
+                // Equal points of different scripts get equal samples, so that equal states are seen to be; the next time round they get others.
+                let depth = self.depth(kind, mix(seed, item / self.scripts.count()));
+                crash::explore(&self.scripts.get(item), &depth, &run.seen)
+            }
+            (Kind::Lives, _) => lives::live(&Lives { steps: (5, 30), lives: (1, 4) }, seed, item, &depth, &run.seen),
+            (Kind::Faults, _) => self.faults.try_one(item, None, &run.seen),
+            (Kind::Pairs, Size::Long) => self.faults.try_one(item, Some(&depth), &run.seen),
+            // Which ones follows from the seed.
+            (Kind::Pairs, Size::Ci) => self.faults.try_one(item * PAIRS_STRIDE + mix(seed, item) % PAIRS_STRIDE, Some(&depth), &run.seen),
+        }
+    }
+
+    /// All of one suite.
+    pub fn whole(&self, run: &Run, kind: Kind) -> (Done, Option<Failed>) {
+        self.slice(run, kind, Slice { first: 0, items: self.items(kind), until: None })
+    }
+
+    fn slice(&self, run: &Run, kind: Kind, slice: Slice) -> (Done, Option<Failed>) {
+        run.spread(kind.name(), slice, |item| self.item(run, kind, run.seed, item))
+    }
+
+    /// All suites in turn, again and again, until the time is over. `sums` says how far earlier runs came; `save` is called after each turn.
+    pub fn until<E>(
+        &self,
+        run: &Run,
+        until: Instant,
+        sums: &Sums,
+        rows: &mut Rows,
+        mut save: impl FnMut(&Rows) -> Result<(), E>,
+    ) -> Result<Option<(Kind, Failed)>, E> {
+        let mut next = Kind::ALL.map(|kind| if kind == Kind::Lives { 0 } else { sums.cases(items_row(kind)) });
+        while Instant::now() < until {
+            for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
+                let slice = Slice { first: *next, items: u64::MAX, until: Some(until.min(Instant::now() + LONG_PART * kind.share())) };
+                let (done, failed) = self.slice(run, kind, slice);
+                rows.add(kind, &done, failed.is_some(), run.threads);
+                *next += done.items;
+                if let Some(failed) = failed {
+                    save(rows)?;
+                    return Ok(Some((kind, failed)));
+                }
+            }
+            save(rows)?;
+        }
+        Ok(None)
+    }
+}
+
+/// The row that counts the items of a suite: where the next long run goes on.
+fn items_row(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Scripts => "scripts",
+        Kind::Lives => "lives",
+        Kind::Faults => "faults",
+        Kind::Pairs => "faults-then-crash",
+    }
+}
+
+/// The rows of the table, as they fill.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    pub rows: Vec<Row>,
+}
+
+impl Rows {
+    /// Adds what a suite has done.
+    pub fn add(&mut self, kind: Kind, done: &Done, failed: bool, threads: usize) {
+        let Counts { first, second } = done.counts;
+        match kind {
+            Kind::Scripts => {
+                self.count("scripts", done.items, "scripts of calls", failed);
+                self.states("script-states", "crash states of scripts", first, threads);
+                self.states("recovery-states", "crash states of recoveries", second, threads);
+            }
+            Kind::Lives => {
+                self.count("lives", done.items, "chains of random lives", failed);
+                self.states("life-states", "crash states of random lives", first, threads);
+                self.states("recovery-states", "crash states of recoveries", second, threads);
+            }
+            Kind::Faults => {
+                self.count("faults", done.items, "failing calls and deaths in calls", failed);
+                self.seconds("faults", done.elapsed);
+            }
+            Kind::Pairs => {
+                self.count("faults-then-crash", done.items, "faults followed by every crash", failed);
+                self.states("fault-crash-states", "crash states behind a fault", second, threads);
+            }
+        }
+    }
+
+    fn row(&mut self, suite: &str, unit: &str) -> &mut Row {
+        let at = self.rows.iter().position(|row| row.suite == suite).unwrap_or_else(|| {
+            let (suite, unit) = (suite.to_string(), unit.to_string());
+            self.rows.push(Row { suite, cases: 0, unit, distinct: None, seconds: None, found: 0 });
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
+    }
+
+    fn count(&mut self, suite: &str, more: u64, unit: &str, failed: bool) {
+        let row = self.row(suite, unit);
+        row.cases += more;
+        row.found += u64::from(failed);
+    }
+
+    fn states(&mut self, suite: &str, unit: &str, count: Count, threads: usize) {
+        let row = self.row(suite, unit);
+        row.cases += count.cases;
+        *row.distinct.get_or_insert(0) += count.states;
+        *row.seconds.get_or_insert(0.0) += count.busy.as_secs_f64() / threads as f64;
+    }
+
+    fn seconds(&mut self, suite: &str, more: Duration) {
+        *self.row(suite, "").seconds.get_or_insert(0.0) += more.as_secs_f64();
+    }
+}
