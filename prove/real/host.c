@@ -1,0 +1,205 @@
+/* The workload: threads that append records and batches, one that checkpoints and truncates, one that reads along. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "real.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { UNSYNCED_RECORDS = 64, SYNC_INTERVAL_US = 2000, WAIT_US = 1000, PAUSE_US = 3000 };
+
+typedef struct {
+  host_t *host;
+  uint32_t writer;
+  uint64_t random;
+} thread_t;
+
+wal_options_t options_of(const plan_t *plan)
+{
+  wal_options_t options;
+  wal_options_init(&options, sizeof options);
+  options.sync_mode = plan->sync_mode;
+  options.segment_size = plan->segment_size;
+  options.recycle_segments = plan->recycle_segments;
+  options.option_flags = plan->option_flags;
+  if (plan->sync_mode == WAL_SYNC_BATCH) {
+    options.batch_records = UNSYNCED_RECORDS;
+    options.batch_interval_us = plan->option_flags & WAL_OPTION_NO_THREAD ? 0 : SYNC_INTERVAL_US;
+  }
+  return options;
+}
+
+static void tell(host_t *host, message_t message)
+{
+  host->tell(host->context, &message);
+}
+
+/* Whether a call succeeded. The first error ends a thread; where none is expected, it ends everything. */
+static bool went_well(const host_t *host, wal_status_t status, const char *call, const wal_error_t *err)
+{
+  if (status >= 0) return true;
+  if (!host->plan->expect_end) {
+    fprintf(stderr, "%s: %s: %s\n", call, wal_status_name(status), err->message);
+    _Exit(3);
+  }
+  return false;
+}
+
+/* ---- Writers ---- */
+
+static bool append(thread_t *thread, uint64_t counter, uint32_t count, uint32_t flags, uint64_t *last_seq)
+{
+  static _Thread_local unsigned char keys[MOST_IN_BATCH][KEY_BYTES], values[LARGEST_SEGMENT];
+  host_t *host = thread->host;
+  wal_entry_t entries[MOST_IN_BATCH];
+  wal_error_t err;
+  wal_status_t status;
+  uint64_t room = (host->plan->segment_size - 512 - 4) / count - 12 - KEY_BYTES, used = 0;
+  uint64_t most = draw(&thread->random, 8) == 0 ? room - LEAST_VALUE_BYTES : 200;
+  for (uint32_t at = 0; at < count; at++) {
+    uint32_t len = (uint32_t)(LEAST_VALUE_BYTES + draw(&thread->random, most + 1));
+    identity_t identity = {host->nonce, counter + at, thread->writer, at, count, len};
+    write_record(&identity, keys[at], values + used);
+    entries[at] = (wal_entry_t){keys[at], values + used, KEY_BYTES, len, WAL_OP_PUT, 0};
+    used += len;
+  }
+  if (count == 1 && flags == 0) {
+    status = wal_append(host->wal, WAL_OP_PUT, keys[0], KEY_BYTES, values, entries[0].value_len, last_seq, &err);
+  } else {
+    status = wal_append_batch(host->wal, entries, count, flags, last_seq, &err);
+  }
+  return went_well(host, status, "append", &err);
+}
+
+/* Whether what this thread has appended up to `seq` is safe now, perhaps after asking the log to make it so. */
+static bool make_safe(thread_t *thread, uint64_t seq, bool must, bool *safe)
+{
+  host_t *host = thread->host;
+  const plan_t *plan = host->plan;
+  wal_error_t err;
+  uint64_t how = must ? 0 : draw(&thread->random, 16);
+  *safe = plan->sync_mode == WAL_SYNC_ALWAYS || (plan->sync_mode == WAL_SYNC_OS && !plan->power);
+  if (how == 0) {
+    *safe = true;
+    return went_well(host, wal_sync(host->wal, seq, &err), "wal_sync", &err);
+  }
+  if (how == 1) {
+    *safe = *safe || !plan->power;
+    return went_well(host, wal_flush(host->wal, &err), "wal_flush", &err);
+  }
+  if (how == 2) {
+    wal_status_t status = wal_wait_durable(host->wal, seq, WAIT_US, &err);
+    *safe = *safe || status == WAL_OK;
+    return went_well(host, status, "wal_wait_durable", &err);
+  }
+  return true;
+}
+
+static void *write_records(void *context)
+{
+  thread_t *thread = context;
+  host_t *host = thread->host;
+  uint64_t counter = host->first_counter[thread->writer], seq = 0;
+  for (;;) {
+    uint32_t count = draw(&thread->random, 3) == 0 ? (uint32_t)draw(&thread->random, MOST_IN_BATCH) + 1 : 1;
+    uint32_t flags = draw(&thread->random, 24) == 0 ? WAL_APPEND_SYNC : draw(&thread->random, 24) == 0 ? WAL_APPEND_ASYNC : 0;
+    bool safe = false;
+    tell(host, (message_t){.kind = APPENDING, .writer = thread->writer, .counter = counter + count - 1});
+    if (host->plan->early) tell(host, (message_t){.kind = SAFE, .seq = wal_last_seq(host->wal) + count});
+    if (!append(thread, counter, count, flags, &seq)) return NULL;
+    tell(host, (message_t){.kind = APPENDED, .writer = thread->writer, .counter = counter, .count = count, .seq = seq - count + 1});
+    counter += count;
+    if (flags == WAL_APPEND_SYNC) {
+      safe = true;
+    } else if (flags == 0 && !make_safe(thread, seq, false, &safe)) {
+      return NULL;
+    }
+    if (safe) tell(host, (message_t){.kind = SAFE, .seq = seq});
+    /* Some are in less of a hurry than others: groups of all sizes come about. */
+    if (draw(&thread->random, 8) < thread->writer) sleep_us(draw(&thread->random, 300));
+  }
+}
+
+/* ---- The store, which holds whatever the log holds for sure ---- */
+
+static void *flush_store(void *context)
+{
+  thread_t *thread = context;
+  host_t *host = thread->host;
+  wal_error_t err;
+  for (;;) {
+    sleep_us(draw(&thread->random, PAUSE_US));
+    uint64_t durable = wal_durable_seq(host->wal), behind = draw(&thread->random, 2) * draw(&thread->random, 32), n = 0;
+    uint64_t covered = behind < durable ? durable - behind : 0;
+    if (!went_well(host, wal_checkpoint(host->wal, covered, &n, &err), "wal_checkpoint", &err)) return NULL;
+    tell(host, (message_t){.kind = CHECKPOINTED, .covered = covered, .seq = n});
+    if (draw(&thread->random, 4) == 0) continue;
+    /* The store saves n before it lets the log forget; it need not forget all. */
+    uint64_t up_to = draw(&thread->random, 4) == 0 ? n - draw(&thread->random, n + 1) : n;
+    tell(host, (message_t){.kind = TRUNCATING, .seq = up_to});
+    if (!went_well(host, wal_truncate(host->wal, up_to, 0, &err), "wal_truncate", &err)) return NULL;
+    tell(host, (message_t){.kind = TRUNCATED, .seq = up_to});
+  }
+}
+
+/* ---- A reader, whom the truncation must not disturb ---- */
+
+static void *read_along(void *context)
+{
+  thread_t *thread = context;
+  host_t *host = thread->host;
+  wal_error_t err;
+  wal_record_t record;
+  for (;;) {
+    wal_cursor_t *cursor = NULL;
+    wal_status_t status = wal_replay_open(host->wal, WAL_REPLAY_OLDEST, WAL_REPLAY_RAW, &cursor, &err);
+    uint64_t before = 0;
+    for (uint64_t left = draw_log(&thread->random, 4096); status == WAL_OK && left > 0; left--) {
+      status = wal_replay_next(cursor, &record, &err);
+      if (status == WAL_OK && before != 0 && record.seq != before + 1) {
+        fprintf(stderr, "a cursor went from seq %" PRIu64 " to %" PRIu64 "\n", before, record.seq);
+        _Exit(3);
+      }
+      if (status == WAL_OK) before = record.seq;
+      if (status == WAL_END) status = wal_replay_wait(cursor, WAIT_US, &err);
+    }
+    wal_replay_close(cursor);
+    if (!went_well(host, status, "replay", &err)) return NULL;
+    sleep_us(draw(&thread->random, PAUSE_US));
+  }
+}
+
+void host_run(host_t *host)
+{
+  pthread_t threads[MOST_WRITERS + 2];
+  thread_t contexts[MOST_WRITERS + 2];
+  void *(*bodies[])(void *) = {flush_store, read_along};
+  uint32_t count = host->plan->writers + 2;
+  tell(host, (message_t){.kind = WORKING});
+  for (uint32_t at = 0; at < count; at++) {
+    void *(*body)(void *) = at < host->plan->writers ? write_records : bodies[at - host->plan->writers];
+    contexts[at] = (thread_t){host, at, mix(host->seed + at)};
+    if (pthread_create(&threads[at], NULL, body, &contexts[at]) != 0) give_up("no thread");
+  }
+  for (uint32_t at = 0; at < count; at++) pthread_join(threads[at], NULL);
+}
+
+bool host_append(host_t *host, uint64_t records)
+{
+  thread_t thread = {host, 0, mix(host->seed)};
+  uint64_t counter = host->first_counter[0], seq = 0;
+  bool safe;
+  tell(host, (message_t){.kind = WORKING});
+  for (; records > 0; records--, counter++) {
+    tell(host, (message_t){.kind = APPENDING, .writer = 0, .counter = counter});
+    if (!append(&thread, counter, 1, 0, &seq)) return false;
+    tell(host, (message_t){.kind = APPENDED, .writer = 0, .counter = counter, .count = 1, .seq = seq});
+  }
+  if (!make_safe(&thread, seq, true, &safe)) return false;
+  tell(host, (message_t){.kind = SAFE, .seq = seq});
+  return true;
+}
