@@ -7,13 +7,13 @@
  * memory, in two images. A write goes into the first, the disk's volatile cache; a flush carries it into the second, the medium. `control`
  * takes one command in one write:
  *
- *     writes FIRST LENGTH   every write that touches these bytes answers EIO from now on, and changes nothing
+ *     writes FIRST LENGTH   every write that touches these bytes answers EIO from now on, and changes nothing; may be said again
  *     flushes               every flush answers EIO from now on, and what the cache held is gone
  *     cut SEED              the power fails: of what the cache held each sector reaches the medium or not, as the seed decides, and every
  *                           request answers EIO until the power is back
  *     heal                  no more of this
  *
- * and reads as the number of requests that have failed since the last command that was not `heal`.
+ * and reads as the number of requests that have failed since then.
  */
 #define FUSE_USE_VERSION 31
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SECTOR = 512 };
+enum { SECTOR = 512, MOST_BAD = 256 };
 
 static struct {
   uint64_t size;
@@ -36,7 +36,10 @@ static struct {
   unsigned char *medium;
   unsigned char *dirty; /* For each sector, whether the cache's differs in age from the medium's. */
   uint64_t lowest, highest; /* The sectors among which the dirty ones are. */
-  uint64_t bad_first, bad_end;
+  struct {
+    uint64_t first, end;
+  } bad[MOST_BAD];
+  unsigned bad_count;
   bool flushes_fail;
   bool dark;
   uint64_t failed;
@@ -77,14 +80,14 @@ static int command(const char *text)
 {
   uint64_t first = 0, length = 0;
   if (strcmp(text, "heal") == 0) {
-    disk.bad_first = disk.bad_end = 0;
+    disk.bad_count = 0;
     disk.flushes_fail = disk.dark = false;
+    disk.failed = 0;
     return 0;
   }
-  disk.failed = 0;
-  if (sscanf(text, "writes %" SCNu64 " %" SCNu64, &first, &length) == 2) {
-    disk.bad_first = first;
-    disk.bad_end = first + length;
+  if (sscanf(text, "writes %" SCNu64 " %" SCNu64, &first, &length) == 2 && disk.bad_count < MOST_BAD) {
+    disk.bad[disk.bad_count].first = first;
+    disk.bad[disk.bad_count++].end = first + length;
   } else if (strcmp(text, "flushes") == 0) {
     disk.flushes_fail = true;
   } else if (sscanf(text, "cut %" SCNu64, &first) == 1) {
@@ -159,6 +162,14 @@ static int on_read(const char *path, char *bytes, size_t len, off_t offset, stru
   return (int)len;
 }
 
+static bool is_bad(uint64_t first, uint64_t end)
+{
+  for (unsigned at = 0; at < disk.bad_count; at++) {
+    if (first < disk.bad[at].end && end > disk.bad[at].first) return true;
+  }
+  return false;
+}
+
 static int on_write(const char *path, const char *bytes, size_t len, off_t offset, struct fuse_file_info *file)
 {
   (void)file;
@@ -172,7 +183,7 @@ static int on_write(const char *path, const char *bytes, size_t len, off_t offse
   }
   uint64_t first = (uint64_t)offset, end = first + len;
   if (end > disk.size || first % SECTOR != 0 || end % SECTOR != 0) return -EINVAL;
-  if (disk.dark || (first < disk.bad_end && end > disk.bad_first)) return fail();
+  if (disk.dark || is_bad(first, end)) return fail();
   memcpy(disk.cache + first, bytes, len);
   if (len > 0) {
     memset(disk.dirty + first / SECTOR, 1, len / SECTOR);

@@ -38,20 +38,27 @@ static void tell(host_t *host, message_t message)
   host->tell(host->context, &message);
 }
 
-/* Whether a call succeeded. The first error ends a thread; where none is expected, it ends everything. */
-static bool went_well(const host_t *host, wal_status_t status, const char *call, const wal_error_t *err)
+/* The first error ends a thread; where none is expected, it ends everything. */
+static bool is_end(const host_t *host, wal_status_t status, const char *call, const wal_error_t *err)
 {
-  if (status >= 0) return true;
+  if (status >= 0) return false;
   if (!host->plan->expect_end) {
     fprintf(stderr, "%s: %s: %s\n", call, wal_status_name(status), err->message);
     _Exit(3);
   }
-  return false;
+  return true;
+}
+
+/* Whether a call that returned this error has perhaps had its effect. Any other error promises that it has not. */
+static bool leaves_doubt(wal_status_t status)
+{
+  return status == WAL_E_FAILED || status == WAL_E_CLOSED || status == WAL_E_PANIC;
 }
 
 /* ---- Writers ---- */
 
-static bool append(thread_t *thread, uint64_t counter, uint32_t count, uint32_t flags, uint64_t *last_seq)
+/* Appends `count` records from `counter` on, and tells. */
+static wal_status_t append(thread_t *thread, uint64_t counter, uint32_t count, uint32_t flags, uint64_t *last_seq)
 {
   static _Thread_local unsigned char keys[MOST_IN_BATCH][KEY_BYTES], values[LARGEST_SEGMENT];
   host_t *host = thread->host;
@@ -67,36 +74,47 @@ static bool append(thread_t *thread, uint64_t counter, uint32_t count, uint32_t 
     entries[at] = (wal_entry_t){keys[at], values + used, KEY_BYTES, len, WAL_OP_PUT, 0};
     used += len;
   }
+  tell(host, (message_t){.kind = APPENDING, .writer = thread->writer, .counter = counter + count - 1});
+  if (host->plan->early) tell(host, (message_t){.kind = SAFE, .seq = wal_last_seq(host->wal) + count});
   if (count == 1 && flags == 0) {
     status = wal_append(host->wal, WAL_OP_PUT, keys[0], KEY_BYTES, values, entries[0].value_len, last_seq, &err);
   } else {
     status = wal_append_batch(host->wal, entries, count, flags, last_seq, &err);
   }
-  return went_well(host, status, "append", &err);
+  if (is_end(host, status, "append", &err)) {
+    if (!leaves_doubt(status)) tell(host, (message_t){.kind = WITHDRAWN, .writer = thread->writer, .counter = counter - 1});
+    return status;
+  }
+  tell(host, (message_t){.kind = APPENDED, .writer = thread->writer, .counter = counter, .count = count, .seq = *last_seq - count + 1});
+  return status;
 }
 
-/* Whether what this thread has appended up to `seq` is safe now, perhaps after asking the log to make it so. */
-static bool make_safe(thread_t *thread, uint64_t seq, bool must, bool *safe)
+/* What this thread has appended up to `seq` may be safe as it is, and is now and then made so. */
+static wal_status_t make_safe(thread_t *thread, uint64_t seq, bool must)
 {
   host_t *host = thread->host;
   const plan_t *plan = host->plan;
   wal_error_t err;
-  uint64_t how = must ? 0 : draw(&thread->random, 16);
-  *safe = plan->sync_mode == WAL_SYNC_ALWAYS || (plan->sync_mode == WAL_SYNC_OS && !plan->power);
-  if (how == 0) {
-    *safe = true;
-    return went_well(host, wal_sync(host->wal, seq, &err), "wal_sync", &err);
+  wal_status_t status = WAL_OK;
+  bool safe = plan->sync_mode == WAL_SYNC_ALWAYS || (plan->sync_mode == WAL_SYNC_OS && !plan->power);
+  switch (must ? 0 : draw(&thread->random, 16)) {
+  case 0:
+    status = wal_sync(host->wal, seq, &err);
+    safe = true;
+    break;
+  case 1:
+    status = wal_flush(host->wal, &err);
+    safe = safe || !plan->power;
+    break;
+  case 2:
+    status = wal_wait_durable(host->wal, seq, WAIT_US, &err);
+    safe = safe || status == WAL_OK;
+    break;
   }
-  if (how == 1) {
-    *safe = *safe || !plan->power;
-    return went_well(host, wal_flush(host->wal, &err), "wal_flush", &err);
-  }
-  if (how == 2) {
-    wal_status_t status = wal_wait_durable(host->wal, seq, WAIT_US, &err);
-    *safe = *safe || status == WAL_OK;
-    return went_well(host, status, "wal_wait_durable", &err);
-  }
-  return true;
+  /* What was safe before a call that failed still is. */
+  if (status < 0) safe = plan->sync_mode == WAL_SYNC_ALWAYS;
+  if (safe) tell(host, (message_t){.kind = SAFE, .seq = seq});
+  return is_end(host, status, "making durable", &err) ? status : WAL_OK;
 }
 
 static void *write_records(void *context)
@@ -107,18 +125,10 @@ static void *write_records(void *context)
   for (;;) {
     uint32_t count = draw(&thread->random, 3) == 0 ? (uint32_t)draw(&thread->random, MOST_IN_BATCH) + 1 : 1;
     uint32_t flags = draw(&thread->random, 24) == 0 ? WAL_APPEND_SYNC : draw(&thread->random, 24) == 0 ? WAL_APPEND_ASYNC : 0;
-    bool safe = false;
-    tell(host, (message_t){.kind = APPENDING, .writer = thread->writer, .counter = counter + count - 1});
-    if (host->plan->early) tell(host, (message_t){.kind = SAFE, .seq = wal_last_seq(host->wal) + count});
-    if (!append(thread, counter, count, flags, &seq)) return NULL;
-    tell(host, (message_t){.kind = APPENDED, .writer = thread->writer, .counter = counter, .count = count, .seq = seq - count + 1});
+    if (append(thread, counter, count, flags, &seq) != WAL_OK) return NULL;
     counter += count;
-    if (flags == WAL_APPEND_SYNC) {
-      safe = true;
-    } else if (flags == 0 && !make_safe(thread, seq, false, &safe)) {
-      return NULL;
-    }
-    if (safe) tell(host, (message_t){.kind = SAFE, .seq = seq});
+    if (flags == WAL_APPEND_SYNC) tell(host, (message_t){.kind = SAFE, .seq = seq});
+    if (flags == 0 && make_safe(thread, seq, false) != WAL_OK) return NULL;
     /* Some are in less of a hurry than others: groups of all sizes come about. */
     if (draw(&thread->random, 8) < thread->writer) sleep_us(draw(&thread->random, 300));
   }
@@ -133,15 +143,15 @@ static void *flush_store(void *context)
   wal_error_t err;
   for (;;) {
     sleep_us(draw(&thread->random, PAUSE_US));
-    uint64_t durable = wal_durable_seq(host->wal), behind = draw(&thread->random, 2) * draw(&thread->random, 32), n = 0;
-    uint64_t covered = behind < durable ? durable - behind : 0;
-    if (!went_well(host, wal_checkpoint(host->wal, covered, &n, &err), "wal_checkpoint", &err)) return NULL;
+    uint64_t durable = wal_durable_seq(host->wal), behind = draw(&thread->random, 64), n = 0;
+    uint64_t covered = behind >= 32 ? durable : behind < durable ? durable - behind : 0;
+    if (is_end(host, wal_checkpoint(host->wal, covered, &n, &err), "wal_checkpoint", &err)) return NULL;
     tell(host, (message_t){.kind = CHECKPOINTED, .covered = covered, .seq = n});
     if (draw(&thread->random, 4) == 0) continue;
     /* The store saves n before it lets the log forget; it need not forget all. */
     uint64_t up_to = draw(&thread->random, 4) == 0 ? n - draw(&thread->random, n + 1) : n;
     tell(host, (message_t){.kind = TRUNCATING, .seq = up_to});
-    if (!went_well(host, wal_truncate(host->wal, up_to, 0, &err), "wal_truncate", &err)) return NULL;
+    if (is_end(host, wal_truncate(host->wal, up_to, 0, &err), "wal_truncate", &err)) return NULL;
     tell(host, (message_t){.kind = TRUNCATED, .seq = up_to});
   }
 }
@@ -168,7 +178,7 @@ static void *read_along(void *context)
       if (status == WAL_END) status = wal_replay_wait(cursor, WAIT_US, &err);
     }
     wal_replay_close(cursor);
-    if (!went_well(host, status, "replay", &err)) return NULL;
+    if (is_end(host, status, "replay", &err)) return NULL;
     sleep_us(draw(&thread->random, PAUSE_US));
   }
 }
@@ -188,18 +198,15 @@ void host_run(host_t *host)
   for (uint32_t at = 0; at < count; at++) pthread_join(threads[at], NULL);
 }
 
-bool host_append(host_t *host, uint64_t records)
+wal_status_t host_append(host_t *host, uint64_t records)
 {
   thread_t thread = {host, 0, mix(host->seed)};
-  uint64_t counter = host->first_counter[0], seq = 0;
-  bool safe;
+  wal_status_t status = WAL_OK;
+  uint64_t seq = wal_last_seq(host->wal);
   tell(host, (message_t){.kind = WORKING});
-  for (; records > 0; records--, counter++) {
-    tell(host, (message_t){.kind = APPENDING, .writer = 0, .counter = counter});
-    if (!append(&thread, counter, 1, 0, &seq)) return false;
-    tell(host, (message_t){.kind = APPENDED, .writer = 0, .counter = counter, .count = 1, .seq = seq});
+  for (; records > 0 && status == WAL_OK; records--) {
+    status = append(&thread, host->first_counter[0], 1, 0, &seq);
+    if (status == WAL_OK) host->first_counter[0]++;
   }
-  if (!make_safe(&thread, seq, true, &safe)) return false;
-  tell(host, (message_t){.kind = SAFE, .seq = seq});
-  return true;
+  return status == WAL_OK ? make_safe(&thread, seq, true) : status;
 }

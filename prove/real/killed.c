@@ -6,7 +6,7 @@
  *
  * The host is a child process: it opens a log below DIR, and its threads append, checkpoint, truncate and read. What it is about to do and what the
  * log has acknowledged it tells this process, the judge, through a pipe; what the pipe holds when the host dies still counts. The judge kills it with
- * SIGKILL, now and then also the next one or two while they recover from the kill before, and then has a third process open the log and compare it
+ * SIGKILL, now and then also the next ones while they recover from the kill before, and then has a third process open the log and compare it
  * with all that it has promised. The same log goes on for some fifty kills. First the judge is tried on two hosts that deserve a complaint.
  *
  * The seed decides the plan of logs, workloads and delays; when a signal really comes is for the machine to decide. Exit status: 0 if every promise
@@ -119,7 +119,7 @@ static _Noreturn void be_examiner(const judge_t *judge, uint64_t seed)
   host_t host = host_on(judge, wal, seed);
   host.tell = tell_ledger;
   host.context = ledger;
-  if (!host_append(&host, draw(&seed, 8))) _Exit(1);
+  if (host_append(&host, draw(&seed, 8)) != WAL_OK) _Exit(1);
   if (draw(&seed, 2) == 0 && (status = wal_close(wal, &err)) != WAL_OK) complain(ledger, "wal_close: %s", err.message);
   _Exit(0);
 }
@@ -162,7 +162,8 @@ static void live_and_die(judge_t *judge, task_t task)
   /* Most die at work, some before that. */
   bool from_birth = task == ONLY_OPEN || draw(&judge->random, 5) == 0;
   uint64_t most_us = task == ONLY_OPEN ? MOST_OPENING_US : MOST_LIFE_US;
-  uint64_t delay_us = LEAST_US * draw_log(&judge->random, most_us / LEAST_US) - draw(&judge->random, LEAST_US);
+  uint64_t delay_us = draw(&judge->random, LEAST_US);
+  delay_us += LEAST_US * (draw_log(&judge->random, most_us / LEAST_US) - 1);
   if (pipe2(ends, O_CLOEXEC) != 0) give_up("pipe: %m");
   (void)fcntl(ends[1], F_SETPIPE_SZ, PIPE_ROOM); /* A wish. */
   pid_t pid = fork_child();
@@ -332,7 +333,7 @@ int main(int count, char **arguments)
       log_end = judge.kills + KILLS_OF_A_LOG;
     }
     live_and_die(&judge, WORK);
-    for (uint64_t again = draw(&judge.random, 2) * draw(&judge.random, 4); again > 0; again--) live_and_die(&judge, ONLY_OPEN);
+    while (draw(&judge.random, 3) == 0) live_and_die(&judge, ONLY_OPEN);
     examine(&judge);
     if (judge.ledger->complaints > 0) {
       printf("A PROMISE WAS BROKEN at kill %" PRIu64 " of seed %" PRIu64 ": mode %s, %u writers, segments of %" PRIu64 " bytes; the log is in %s\n",

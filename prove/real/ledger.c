@@ -153,6 +153,9 @@ void ledger_note(ledger_t *ledger, const message_t *message)
   case APPENDING:
     raise_to(&ledger->announced[message->writer], message->counter);
     break;
+  case WITHDRAWN:
+    ledger->announced[message->writer] = message->counter;
+    break;
   case APPENDED:
     note_appended(ledger, message);
     break;

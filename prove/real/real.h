@@ -39,6 +39,7 @@ typedef struct {
     OPENED = 1,    /* wal_open is back; `seq` is the last one. */
     WORKING,       /* From here on the log may end elsewhere. */
     APPENDING,     /* `writer` is about to append records up to its `counter`. */
+    WITHDRAWN,     /* The log has refused the one behind `counter`: it is not there. */
     APPENDED,      /* They are in the log: `count` of them, the first has number `counter` and `seq`. Not a promise. */
     SAFE,          /* Whatever stands at `seq` or below must survive. */
     CHECKPOINTED,  /* wal_checkpoint(`covered`) gave the n `seq`, and the store has saved it. */
@@ -137,6 +138,7 @@ typedef struct {
   uint64_t nonce;
   uint64_t seed;
   uint64_t first_counter[MOST_WRITERS];
+  /* Called by many threads at once. */
   void (*tell)(void *context, const message_t *message);
   void *context;
 } host_t;
@@ -146,7 +148,7 @@ wal_options_t options_of(const plan_t *plan);
 /* Tells that the log is open, and works on it; returns when every thread has met an error. */
 void host_run(host_t *host);
 
-/* Appends `records` records, one at a time, as writer 0, and makes them safe; false if there was an error, and it may be one. */
-bool host_append(host_t *host, uint64_t records);
+/* Appends `records` records, one at a time, as writer 0, and makes them safe. WAL_OK, or the error that ended it. */
+wal_status_t host_append(host_t *host, uint64_t records);
 
 #endif
