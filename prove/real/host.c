@@ -5,7 +5,6 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@ enum { UNSYNCED_RECORDS = 64, SYNC_INTERVAL_US = 2000, WAIT_US = 1000, PAUSE_US 
 
 typedef struct {
   host_t *host;
-  uint32_t writer;
+  uint32_t number; /* Those of writers come first, then the store's, then the reader's. */
   uint64_t random;
 } thread_t;
 
@@ -69,12 +68,12 @@ static wal_status_t append(thread_t *thread, uint64_t counter, uint32_t count, u
   uint64_t most = draw(&thread->random, 8) == 0 ? room - LEAST_VALUE_BYTES : 200;
   for (uint32_t at = 0; at < count; at++) {
     uint32_t len = (uint32_t)(LEAST_VALUE_BYTES + draw(&thread->random, most + 1));
-    identity_t identity = {host->nonce, counter + at, thread->writer, at, count, len};
+    identity_t identity = {host->nonce, counter + at, thread->number, at, count, len};
     write_record(&identity, keys[at], values + used);
     entries[at] = (wal_entry_t){keys[at], values + used, KEY_BYTES, len, WAL_OP_PUT, 0};
     used += len;
   }
-  tell(host, (message_t){.kind = APPENDING, .writer = thread->writer, .counter = counter + count - 1});
+  tell(host, (message_t){.kind = APPENDING, .writer = thread->number, .counter = counter + count - 1});
   if (host->plan->early) tell(host, (message_t){.kind = SAFE, .seq = wal_last_seq(host->wal) + count});
   if (count == 1 && flags == 0) {
     status = wal_append(host->wal, WAL_OP_PUT, keys[0], KEY_BYTES, values, entries[0].value_len, last_seq, &err);
@@ -82,10 +81,10 @@ static wal_status_t append(thread_t *thread, uint64_t counter, uint32_t count, u
     status = wal_append_batch(host->wal, entries, count, flags, last_seq, &err);
   }
   if (is_end(host, status, "append", &err)) {
-    if (!leaves_doubt(status)) tell(host, (message_t){.kind = WITHDRAWN, .writer = thread->writer, .counter = counter - 1});
+    if (!leaves_doubt(status)) tell(host, (message_t){.kind = WITHDRAWN, .writer = thread->number, .counter = counter - 1});
     return status;
   }
-  tell(host, (message_t){.kind = APPENDED, .writer = thread->writer, .counter = counter, .count = count, .seq = *last_seq - count + 1});
+  tell(host, (message_t){.kind = APPENDED, .writer = thread->number, .counter = counter, .count = count, .seq = *last_seq - count + 1});
   return status;
 }
 
@@ -117,54 +116,51 @@ static wal_status_t make_safe(thread_t *thread, uint64_t seq, bool must)
   return is_end(host, status, "making durable", &err) ? status : WAL_OK;
 }
 
-static void *write_records(void *context)
+static void write_records(thread_t *thread)
 {
-  thread_t *thread = context;
   host_t *host = thread->host;
-  uint64_t counter = host->first_counter[thread->writer], seq = 0;
+  uint64_t counter = host->first_counter[thread->number], seq = 0;
   for (;;) {
     uint32_t count = draw(&thread->random, 3) == 0 ? (uint32_t)draw(&thread->random, MOST_IN_BATCH) + 1 : 1;
     uint32_t flags = draw(&thread->random, 24) == 0 ? WAL_APPEND_SYNC : draw(&thread->random, 24) == 0 ? WAL_APPEND_ASYNC : 0;
-    if (append(thread, counter, count, flags, &seq) != WAL_OK) return NULL;
+    if (append(thread, counter, count, flags, &seq) != WAL_OK) return;
     counter += count;
     if (flags == WAL_APPEND_SYNC) tell(host, (message_t){.kind = SAFE, .seq = seq});
-    if (flags == 0 && make_safe(thread, seq, false) != WAL_OK) return NULL;
+    if (flags == 0 && make_safe(thread, seq, false) != WAL_OK) return;
     /* Some are in less of a hurry than others: groups of all sizes come about. */
-    if (draw(&thread->random, 8) < thread->writer) sleep_us(draw(&thread->random, 300));
+    if (draw(&thread->random, 8) < thread->number) sleep_us(draw(&thread->random, 300));
   }
 }
 
 /* ---- The store, which holds whatever the log holds for sure ---- */
 
-static void *flush_store(void *context)
+static void flush_store(thread_t *thread)
 {
-  thread_t *thread = context;
   host_t *host = thread->host;
   wal_error_t err;
   for (;;) {
     sleep_us(draw(&thread->random, PAUSE_US));
     uint64_t durable = wal_durable_seq(host->wal), behind = draw(&thread->random, 64), n = 0;
     uint64_t covered = behind >= 32 ? durable : behind < durable ? durable - behind : 0;
-    if (is_end(host, wal_checkpoint(host->wal, covered, &n, &err), "wal_checkpoint", &err)) return NULL;
+    if (is_end(host, wal_checkpoint(host->wal, covered, &n, &err), "wal_checkpoint", &err)) return;
     tell(host, (message_t){.kind = CHECKPOINTED, .covered = covered, .seq = n});
     if (draw(&thread->random, 4) == 0) continue;
     /* The store saves n before it lets the log forget; it need not forget all. */
     uint64_t up_to = draw(&thread->random, 4) == 0 ? n - draw(&thread->random, n + 1) : n;
     tell(host, (message_t){.kind = TRUNCATING, .seq = up_to});
-    if (is_end(host, wal_truncate(host->wal, up_to, 0, &err), "wal_truncate", &err)) return NULL;
+    if (is_end(host, wal_truncate(host->wal, up_to, 0, &err), "wal_truncate", &err)) return;
     tell(host, (message_t){.kind = TRUNCATED, .seq = up_to});
   }
 }
 
 /* ---- A reader, whom the truncation must not disturb ---- */
 
-static void *read_along(void *context)
+static void read_along(thread_t *thread)
 {
-  thread_t *thread = context;
   host_t *host = thread->host;
   wal_error_t err;
   wal_record_t record;
-  for (;;) {
+  while (host->working > 0) {
     wal_cursor_t *cursor = NULL;
     wal_status_t status = wal_replay_open(host->wal, WAL_REPLAY_OLDEST, WAL_REPLAY_RAW, &cursor, &err);
     uint64_t before = 0;
@@ -178,22 +174,38 @@ static void *read_along(void *context)
       if (status == WAL_END) status = wal_replay_wait(cursor, WAIT_US, &err);
     }
     wal_replay_close(cursor);
-    if (is_end(host, status, "replay", &err)) return NULL;
+    if (is_end(host, status, "replay", &err)) return;
     sleep_us(draw(&thread->random, PAUSE_US));
   }
+}
+
+static void *run_thread(void *context)
+{
+  thread_t *thread = context;
+  host_t *host = thread->host;
+  if (thread->number > host->plan->writers) {
+    read_along(thread);
+    return NULL;
+  }
+  if (thread->number < host->plan->writers) {
+    write_records(thread);
+  } else {
+    flush_store(thread);
+  }
+  host->working--;
+  return NULL;
 }
 
 void host_run(host_t *host)
 {
   pthread_t threads[MOST_WRITERS + 2];
   thread_t contexts[MOST_WRITERS + 2];
-  void *(*bodies[])(void *) = {flush_store, read_along};
   uint32_t count = host->plan->writers + 2;
+  host->working = count - 1;
   tell(host, (message_t){.kind = WORKING});
   for (uint32_t at = 0; at < count; at++) {
-    void *(*body)(void *) = at < host->plan->writers ? write_records : bodies[at - host->plan->writers];
     contexts[at] = (thread_t){host, at, mix(host->seed + at)};
-    if (pthread_create(&threads[at], NULL, body, &contexts[at]) != 0) give_up("no thread");
+    if (pthread_create(&threads[at], NULL, run_thread, &contexts[at]) != 0) give_up("no thread");
   }
   for (uint32_t at = 0; at < count; at++) pthread_join(threads[at], NULL);
 }

@@ -38,7 +38,8 @@ enum {
   MOST_LIFE_US = 30000,
   MOST_OPENING_US = 3000,
   PIPE_ROOM = 1 << 20,
-  PATIENCE_US = 60000000,   /* An opening that takes longer hangs. */
+  MINUTE_US = 60000000,
+  PATIENCE_US = MINUTE_US, /* An opening that takes longer hangs. */
   EARLY_KILLS = 500
 };
 
@@ -305,10 +306,19 @@ static void try_the_judge(judge_t *judge)
 static void say_how_it_goes(const judge_t *judge, uint64_t born)
 {
   const ledger_t *ledger = judge->ledger;
-  printf("%" PRIu64 " s: %" PRIu64 " kills of %" PRIu64 " logs, %" PRIu64 " of them during the opening; %" PRIu64 " records appended, %" PRIu64
-         " acknowledged and not forgotten, all there, %" PRIu64 " seen again, %" PRIu64 " there without acknowledgement\n",
-         (now_us() - born) / 1000000, judge->kills, judge->logs, judge->kills_in_opening, ledger->appended, ledger->promises, ledger->seen_again, ledger->in_doubt);
+  printf("%" PRIu64 " s: %" PRIu64 " kills of %" PRIu64 " logs, %" PRIu64 " of them during the opening; of %" PRIu64 " records appended %" PRIu64
+         " were acknowledged and not yet forgotten, and were there, %" PRIu64 " were there besides; %" PRIu64 " were seen again later\n",
+         (now_us() - born) / 1000000, judge->kills, judge->logs, judge->kills_in_opening, ledger->appended, ledger->promises, ledger->in_doubt,
+         ledger->seen_again);
   fflush(stdout);
+}
+
+/* The lines that `make prove` adds up. */
+static void say_tally(const judge_t *judge, uint64_t born)
+{
+  double seconds = (double)(now_us() - born) / 1e6;
+  printf("tally: kills %" PRIu64 " kills; %.1f seconds; %" PRIu64 " found\n", judge->kills, seconds, judge->ledger->complaints);
+  printf("tally: kills-records %" PRIu64 " acknowledged records; %" PRIu64 " found\n", judge->ledger->promises, judge->ledger->complaints);
 }
 
 int main(int count, char **arguments)
@@ -322,7 +332,7 @@ int main(int count, char **arguments)
   bool minutes = strcmp(rest, "m") == 0;
   if (amount == 0 || (!minutes && *rest != 0)) give_up("so many kills, or so many minutes with an m: not %s", arguments[2]);
   uint64_t seed = count > 3 ? strtoull(arguments[3], NULL, 10) : now_us() ^ (uint64_t)getpid() << 40;
-  uint64_t born = now_us(), end = minutes ? born + amount * 60000000 : UINT64_MAX, most = minutes ? UINT64_MAX : amount, told = born;
+  uint64_t born = now_us(), end = minutes ? born + amount * MINUTE_US : UINT64_MAX, most = minutes ? UINT64_MAX : amount, told = born;
   printf("kill harness: seed %" PRIu64 "\n", seed);
   judge.random = mix(seed);
   judge.ledger = ledger_at(NULL);
@@ -338,17 +348,18 @@ int main(int count, char **arguments)
     if (judge.ledger->complaints > 0) {
       printf("A PROMISE WAS BROKEN at kill %" PRIu64 " of seed %" PRIu64 ": mode %s, %u writers, segments of %" PRIu64 " bytes; the log is in %s\n",
              judge.kills, seed, name_of(judge.plan.sync_mode), judge.plan.writers, judge.plan.segment_size, judge.dir);
+      say_tally(&judge, born);
       return 1;
     }
-    if (now_us() - told > 60000000) {
+    if (now_us() - told > MINUTE_US) {
       say_how_it_goes(&judge, born);
+      if (minutes && now_us() < end) printf("%" PRIu64 " minutes to go\n", (end - now_us()) / MINUTE_US + 1);
       told = now_us();
     }
   }
   remove_log(judge.dir);
   rmdir(arguments[1]);
   say_how_it_goes(&judge, born);
-  printf("tally: kills %" PRIu64 " kills\n", judge.kills);
-  printf("tally: kills-acknowledged %" PRIu64 " records\n", judge.ledger->promises);
+  say_tally(&judge, born);
   return 0;
 }
