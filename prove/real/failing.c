@@ -254,10 +254,10 @@ static void break_it(const char *mode, trouble_t *trouble)
   host_t host = host_on(&plan, wal, trouble->random);
 
   /* Three segments, so that there is something to forget, and a fourth one begun. */
-  if (append_until_rotation(&host) != WAL_OK || host_append(&host, 3) != WAL_OK || checkpoint(wal, &n) != WAL_OK || truncate_log(wal, n - 2) != WAL_OK ||
-      append_until_rotation(&host) != WAL_OK || append_until_rotation(&host) != WAL_OK || host_append(&host, 5) != WAL_OK) {
-    give_up("the log does not work on a disk in good order");
-  }
+  bool works = append_until_rotation(&host) == WAL_OK && host_append(&host, 3) == WAL_OK && checkpoint(wal, &n) == WAL_OK &&
+               truncate_log(wal, n - 2) == WAL_OK && append_until_rotation(&host) == WAL_OK && append_until_rotation(&host) == WAL_OK &&
+               host_append(&host, 5) == WAL_OK;
+  if (!works) give_up("the log does not work on a disk in good order");
   if (at_opening) exit(0);
 
   wal_status_t status = meet_trouble(&host, trouble);

@@ -2,9 +2,10 @@
 # Real file systems on a disk that fails: a FUSE file behind a loop device (disk.c), with ext4, and with xfs and btrfs as far as they are here; a
 # host on them (failing.c); restarts with warm caches, with dropped ones, and after mounting again; and power cuts. As root.
 #
-#     failing.sh BUILD [CUTS [SEED]]      BUILD has the programs; so many power cuts on each file system, 12 if not said
+#     failing.sh BUILD CUTS [SEED]      BUILD has the programs; so many power cuts on each file system
 set -euo pipefail
-build=$(realpath "$1") cuts=${2:-12} seed=${3:-$RANDOM$RANDOM}
+build=$(realpath "$1") cuts=$2 seed=${3:-$RANDOM$RANDOM}
+begun=$seed
 # xfs wants that many megabytes at least.
 megabytes=320
 
@@ -82,7 +83,7 @@ drop_caches() {
 }
 
 failed() {
-    echo "FAILED: $fs $*, seed $seed; what the file system said:"
+    echo "FAILED: $fs $*, seed $seed (begun with $begun); what the file system said:"
     dmesg 2> /dev/null | tail -n 20 || true
     exit 1
 }
@@ -160,7 +161,9 @@ case $systems in
     " ext4 "*) ;;
     *) echo "FAILED: ext4 and at least one more file system are wanted; here are:$systems"; exit 1 ;;
 esac
-echo "on$systems: $cases cases, $cut_cases of them power cuts; $alive file systems lived on; $checks restarts found everything acknowledged; $((SECONDS - start)) s"
+seconds=$((SECONDS - start))
+echo "on$systems: $cases cases, $cut_cases of them power cuts; $alive times the file system lived on; in $seconds s"
+echo "$checks restarts found everything acknowledged; how the handles took it:"
 sort <<< "$outcomes" | uniq -c | sed '/^ *[0-9]* *$/d'
-echo "tally: failing-disk $((cases - cut_cases)) faults"
-echo "tally: power-cuts $cut_cases cuts"
+echo "tally: failing-disk $((cases - cut_cases)) faults; $seconds.0 seconds; 0 found"
+echo "tally: power-cuts $cut_cases cuts; 0 found"

@@ -115,7 +115,8 @@ void ledger_note(ledger_t *ledger, const message_t *message);
 /* Options with what the ledger knows: the n that the store has saved, the log's id. */
 void ledger_options(const ledger_t *ledger, wal_options_t *options);
 
-/* Compares an opened log with everything that it has promised. What is found becomes a promise: it has been shown. Complaints are printed and counted. */
+/* Compares an opened log with everything that it has promised. What is found becomes a promise: it has been shown. Complaints are printed and
+ * counted. */
 void ledger_examine(ledger_t *ledger, wal_t *wal);
 
 void complain(ledger_t *ledger, const char *format, ...) __attribute__((format(printf, 2, 3)));

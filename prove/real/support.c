@@ -12,9 +12,11 @@
 
 _Noreturn void give_up(const char *format, ...)
 {
+  int error_number = errno;
   va_list arguments;
   va_start(arguments, format);
   fflush(stdout);
+  errno = error_number; /* For %m. */
   fputs("cannot go on: ", stderr);
   vfprintf(stderr, format, arguments);
   fputc('\n', stderr);
