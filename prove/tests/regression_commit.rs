@@ -443,6 +443,33 @@ fn no_install_is_acknowledged_after_a_failed_sync_of_the_manifest() {
     });
 }
 
+/// The sync of the manifest failed in a checkpoint, while records were appended that nobody had synced yet. The handle was poisoned, which put them in
+/// doubt, and the error did not name them.
+#[test]
+fn a_failed_sync_of_the_manifest_names_the_records_in_doubt() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let watcher = Watcher::new();
+        let log = Arc::new(Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap());
+        log.append(1, b"k", b"one").unwrap();
+        watcher.set({
+            let log = Arc::downgrade(&log);
+            move |call, name, _| {
+                if call != Call::Sync || name != FileName::Manifest {
+                    return None;
+                }
+                // The checkpoint's own record, 2, is durable by now.
+                assert_eq!(log.upgrade().unwrap().append(1, b"k", b"three"), Ok(3));
+                Some(EIO)
+            }
+        });
+        let error = log.checkpoint(1).unwrap_err();
+        assert_eq!((error.code, error.seq, error.seq_last), (Code::Failed, 3, 3), "{error}");
+        let error = log.append(1, b"k", b"four").unwrap_err();
+        assert_eq!((error.code, error.seq, error.seq_last), (Code::Failed, 3, 3), "{error}");
+    });
+}
+
 /// A thread panicked while it wrote or synced, and what it had taken upon itself nobody gave back: later calls waited for it. The C shell poisons the
 /// handle when it catches a panic; from then on every call must come back, those that wait already too.
 #[test]

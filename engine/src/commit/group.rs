@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::state::{Mark, State, TakenBack};
-use super::{Committer, Guard, add, poisoned};
+use super::{Committer, Guard, add, doubting, poisoned};
 use crate::error::{Code, Error, Result};
 use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
@@ -271,9 +271,7 @@ impl<S: Storage> Committer<S> {
 /// What the call that met the failure of a handle returns: its own error, under the code that says what it means.
 fn in_doubt<F>(error: Error, state: &State<F>) -> Error {
     let what = "writing or syncing the segment failed, and what was not synced before is in doubt; close the log and open it again";
-    let (seq, seq_last) =
-        state.failure.filter(|failure| failure.last > failure.durable).map_or((0, 0), |failure| (failure.durable + 1, failure.last));
-    Error { code: Code::Failed, what, ..error }.seqs(seq, seq_last)
+    doubting(Error { code: Code::Failed, what, ..error }, state.failure)
 }
 
 fn zero<F: File>(file: &F, mut from: u64, end: u64) -> core::result::Result<(), IoError> {

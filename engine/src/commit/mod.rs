@@ -120,6 +120,13 @@ impl<S: Storage> Committer<S> {
         self.fail(&mut state);
     }
 
+    /// The same, and what the call that met such a failure returns: the records that are in doubt with it.
+    pub fn poison_with(&self, error: Error) -> Error {
+        let mut state = self.lock();
+        self.fail(&mut state);
+        doubting(error, state.failure)
+    }
+
     /// Fails if the handle is poisoned or shut down.
     pub fn check_usable(&self) -> Result<()> {
         self.lock().check_usable()
@@ -172,9 +179,16 @@ fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
+/// A failure's own error, with the records that are in doubt because of it.
+fn doubting(error: Error, failure: Option<Failure>) -> Error {
+    match failure {
+        Some(failure) if failure.last > failure.durable => error.seqs(failure.durable + 1, failure.last),
+        _ => error,
+    }
+}
+
 /// The answer of a poisoned handle.
 fn poisoned(failure: Failure) -> Error {
-    let error =
-        Error::new(Code::Failed, "an earlier write or sync failed; close the log and open it again: what was acknowledged is there");
-    if failure.last > failure.durable { error.seqs(failure.durable + 1, failure.last) } else { error }
+    let what = "an earlier write or sync failed; close the log and open it again: what was acknowledged is there";
+    doubting(Error::new(Code::Failed, what), Some(failure))
 }

@@ -37,10 +37,7 @@ impl<S: Storage> Writer<S> {
     }
 
     pub(super) fn install_failed(&self, failed: InstallError) -> Error {
-        if failed.is_final {
-            self.committer.poison();
-        }
-        failed.told()
+        if failed.is_final { self.committer.poison_with(failed.told()) } else { failed.told() }
     }
 
     /// Ends the background thread, which holds the log while it runs.
