@@ -2,4 +2,5 @@
 //! the program `prove` with much, for `make prove`, which counts what was tried.
 #![allow(missing_docs, clippy::unwrap_used, reason = "shared by tests, where names suffice and a panic is the verdict")]
 
+pub mod damage;
 pub mod host;

@@ -134,7 +134,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         }
         None => {
             if let Some(end) = scanned.successor {
-                kept.damage = surveyor.check_successor(end.successor).err();
+                kept.damage = surveyor.check_successor(end.successor, scanned.end.tail.seq + 1).err();
             }
             scanned.report_dropped(&begin, &mut surveyor.report);
             Ok(None)

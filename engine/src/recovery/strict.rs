@@ -175,8 +175,27 @@ impl<S: Storage> Surveyor<'_, S> {
             chain.push(fact);
             current = fact.header.index;
         }
+        self.check_missing_link(&candidates, &chain)?;
         self.check_leftovers(&candidates, &chain)?;
         Ok(chain)
+    }
+
+    /// A rotated segment that cannot be reached, because the one in front of it does not count, was appended to when that one was whole.
+    fn check_missing_link(&mut self, candidates: &[Fact], chain: &[Fact]) -> Result<()> {
+        let Some(last) = chain.last() else {
+            return Ok(());
+        };
+        let has_open = |index: u32| candidates.iter().any(|fact| fact.header.index == index && fact.open.is_some());
+        let rotated = candidates.iter().filter_map(|fact| fact.open).filter(|open| open.how == How::Rotated);
+        // The first of them: what follows it is behind the same damage.
+        let Some(open) = rotated.into_iter().find(|open| open.link.index > last.header.index && !has_open(open.link.index)) else {
+            return Ok(());
+        };
+        let first = last.open.map_or(self.manifest.floor + 1, |open| open.first_seq.max(self.manifest.floor + 1));
+        let at_risk = |error: Error| if error.code == Code::Corrupt { error.seqs(first, open.before.seq.max(first)) } else { error };
+        let index = open.link.index;
+        self.load(index).map_err(at_risk)?;
+        Err(at_risk(bad_open(index)))
     }
 
     /// A recovered segment behind the bound that the manifest does not name is one whose opening was interrupted: nobody appended to it.
@@ -263,8 +282,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 .at(vouched));
         };
         if let Some(end) = scanned.successor {
-            let next = scanned.end.tail.seq + 1;
-            self.check_successor(end.successor).map_err(|error| if error.seq == 0 { error.seqs(next, Seq::MAX) } else { error })?;
+            self.check_successor(end.successor, scanned.end.tail.seq + 1)?;
         }
         scanned.report_dropped(&begin, &mut self.report);
         Ok((self.ending_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))

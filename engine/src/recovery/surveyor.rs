@@ -12,7 +12,7 @@ use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, load};
 use crate::segment::scan::Window;
-use crate::seq::Tail;
+use crate::seq::{Seq, Tail};
 use crate::storage::{Access, Storage};
 
 /// A segment of the chain, without its file.
@@ -58,15 +58,18 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     }
 
     /// The successor that an END names, and whose OPEN is not valid or it would count: its header was durable before the END was written, and
-    /// nothing in it may be vouched for.
-    pub(super) fn check_successor(&mut self, index: u32) -> Result<()> {
-        let head = self.load(index)?;
+    /// nothing in it may be vouched for. `next` is the seq of its first record, if it has any.
+    pub(super) fn check_successor(&mut self, index: u32, next: Seq) -> Result<()> {
+        let at_risk = |error: Error| if error.code == Code::Corrupt && error.seq == 0 { error.seqs(next, Seq::MAX) } else { error };
+        let head = self.load(index).map_err(at_risk)?;
         if head.open.is_some_and(|open| open.how == How::Rotated) {
             return Err(Error::new(Code::Corrupt, "the segment does not follow the one that names it as its successor")
                 .in_file(FileName::Segment(index))
-                .at(DATA_START));
+                .at(DATA_START)
+                .seqs(next, Seq::MAX));
         }
-        let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
+        let tail = Tail { seq: next - 1, data_seq: next - 1 };
+        let begin = Begin { header: head.header, first_seq: next, tail };
         let mut buffer = read_buffer(self.family.segment_bytes)?;
         let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, head.header.capacity, &mut self.report)?;
         if head.open.is_none() {
