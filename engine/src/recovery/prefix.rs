@@ -46,14 +46,16 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
     let tail = if lost.is_some() { Tail { seq: highest, data_seq: highest } } else { kept.tail };
     let unclean = Unclean { link: kept.link, before: kept.tail, first_seq, copy: None, tail };
     // What may hold records is evidence and is moved aside; what certainly holds none can be used again.
-    let mut aside = surveyor.evidence(&kept.chain);
+    let mut aside = surveyor.evidence(&kept.chain)?;
+    let highest_index = surveyor.highest_index()?;
     let mut leftovers = Vec::new();
-    for name in surveyor.leftovers(&segments) {
+    for name in surveyor.leftovers(&segments)? {
         match name {
             FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => aside.push(name),
             _ => leftovers.push(name),
         }
     }
+    aside.extend(surveyor.headless(&segments, highest_index)?);
     Ok(Found {
         manifest: surveyor.manifest,
         family: surveyor.family,
@@ -65,7 +67,7 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
         until_commit: Vec::new(),
         leftovers,
         aside,
-        highest_index: surveyor.highest_index(),
+        highest_index,
         report: surveyor.report,
     })
 }
