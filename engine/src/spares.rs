@@ -270,10 +270,25 @@ impl<S: Storage> Spares<S> {
         Ok(())
     }
 
+    /// The next index whose names are free: somebody else's file may have one of them.
     fn next_index(&self) -> Result<u32> {
-        let mut inner = self.inner.lock();
-        let index = inner.next_index;
-        inner.next_index = index.checked_add(1).ok_or_else(|| Error::new(Code::NoSpace, "the log has used up its segment indexes"))?;
-        Ok(index)
+        loop {
+            let mut inner = self.inner.lock();
+            let index = inner.next_index;
+            inner.next_index = index.checked_add(1).ok_or_else(|| Error::new(Code::NoSpace, "the log has used up its segment indexes"))?;
+            drop(inner);
+            if self.is_free(FileName::Segment(index))? && self.is_free(FileName::Spare(index))? {
+                return Ok(index);
+            }
+        }
+    }
+
+    fn is_free(&self, name: FileName) -> Result<bool> {
+        match self.storage.open(name, Access::Read) {
+            Ok(_) => Ok(false),
+            Err(io) if io.kind == IoKind::NotAFile => Ok(false),
+            Err(io) if io.kind == IoKind::NotFound => Ok(true),
+            Err(io) => Err(io.in_file(name, "cannot look whether the name of a spare segment is free")),
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod chance;
 pub mod crash;
+pub mod damage;
 pub mod faults;
 pub mod host;
 pub mod lives;

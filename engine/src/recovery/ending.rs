@@ -218,7 +218,7 @@ impl Scanned {
         let last = begin.first_seq + self.behind.relative_end.saturating_sub(1);
         Err(Error::new(Code::Corrupt, what)
             .in_file(FileName::Segment(begin.header.index))
-            .at(self.end.offset)
+            .at(self.valid)
             .seqs(next, if self.behind.relative_end > 0 { last.max(next) } else { u64::MAX }))
     }
 

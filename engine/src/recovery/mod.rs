@@ -16,7 +16,9 @@ mod surveyor;
 use crate::chain::{Segment, oldest_kept};
 use crate::config::{Config, LogId, Recovery};
 use crate::error::{Error, Result};
+use crate::format::constants::END_PAYLOAD_LEN;
 use crate::format::control::{Checkpoint, Link};
+use crate::format::frame::frame_len;
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
@@ -174,6 +176,11 @@ struct Position {
     relative: u32,
     tail: Tail,
     last_frame: Placed,
+}
+
+/// Whether a segment whose frames end at `end` can be left the usual way, by rotation.
+fn has_room_for_end(capacity: u64, end: u64) -> bool {
+    end + frame_len(END_PAYLOAD_LEN as u64) <= capacity
 }
 
 impl Found {

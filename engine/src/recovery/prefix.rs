@@ -48,12 +48,16 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
     let unclean = Unclean { link: kept.link, before: kept.tail, first_seq, copy: None, tail };
     // What may hold records is evidence and is moved aside; what certainly holds none can be used again.
     let mut aside = surveyor.evidence(&kept.chain)?;
+    let highest_index = surveyor.highest_index()?;
     let mut leftovers = Vec::new();
     for name in surveyor.leftovers(&segments)? {
         match name {
             FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => memory::push(&mut aside, name)?,
             _ => memory::push(&mut leftovers, name)?,
         }
+    }
+    for name in surveyor.headless(&segments, highest_index)? {
+        memory::push(&mut aside, name)?;
     }
     Ok(Found {
         manifest: surveyor.manifest,
@@ -66,7 +70,7 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
         until_commit: Vec::new(),
         leftovers,
         aside,
-        highest_index: surveyor.highest_index(),
+        highest_index,
         report: surveyor.report,
     })
 }
@@ -135,7 +139,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         }
         None => {
             if let Some(end) = scanned.successor {
-                match surveyor.check_successor(end.successor) {
+                match surveyor.check_successor(end.successor, scanned.end.tail.seq + 1) {
                     Ok(()) => {}
                     Err(damage) if damage.code == Code::Corrupt => kept.damage = Some(damage),
                     Err(error) => return Err(error),

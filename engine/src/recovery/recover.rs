@@ -1,12 +1,12 @@
 //! The commit of an unclean opening: what nothing vouches for is made durable in a new segment, and one manifest write makes that count.
 
-use super::{Copy, Ending, Found, Held, Unclean};
+use super::{Copy, Ending, Found, Held, Unclean, has_room_for_end};
 use crate::chain::Segment;
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::format::checksum::Running;
 use crate::format::constants::FRAME_HEADER_LEN;
-use crate::format::control::{How, Open};
+use crate::format::control::{How, Link, Open};
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::manifest_slot::Bound;
 use crate::manifest::ManifestFile;
@@ -39,8 +39,30 @@ pub fn recover<S: Storage>(
     found: &mut Found,
     unclean: Unclean,
 ) -> Result<Recovered<S::File>> {
-    // Before the commit, behind which nothing may fail for want of memory.
-    found.segments.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+    // Before the commit, behind which nothing may fail for want of memory: room for the new segment and a further one.
+    found.segments.try_reserve(2).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+    let recovered = recover_once(storage, manifest, spares, found, unclean)?;
+    let bound = recovered.bound;
+    if has_room_for_end(recovered.prepared.header.capacity, bound.offset) {
+        return Ok(recovered);
+    }
+    // What was copied fills the new segment, as another writer may have filled the old one: it is left as a recovery leaves one.
+    if let Some(segment) = found.segments.last_mut() {
+        segment.end = Some((bound.offset, bound.tail));
+    }
+    let Placed { offset: last_frame, crc: last_crc } = recovered.last_frame;
+    let link = Link { index: bound.segment, end: bound.offset, last_frame, last_crc };
+    let tail = bound.tail;
+    recover_once(storage, manifest, spares, found, Unclean { link, before: tail, first_seq: tail.seq + 1, copy: None, tail })
+}
+
+fn recover_once<S: Storage>(
+    storage: &S,
+    manifest: &ManifestFile<S::File>,
+    spares: &Spares<S>,
+    found: &mut Found,
+    unclean: Unclean,
+) -> Result<Recovered<S::File>> {
     spares.ensure(1)?;
     let prepared = spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment to recover into"))?;
     let name = FileName::Segment(prepared.header.index);

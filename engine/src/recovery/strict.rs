@@ -1,8 +1,8 @@
 //! The log as it should be: one chain from the oldest segment to the end, or the first thing that is wrong with it.
 
 use super::ending::{Begin, Scanned, scan_segment, tail_buffer};
-use super::surveyor::{Fact, Surveyor};
-use super::{Copy, Ending, Found, Held, Position, Report, Unclean};
+use super::surveyor::{Fact, Indexes, Surveyor};
+use super::{Copy, Ending, Found, Held, Position, Report, Unclean, has_room_for_end};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
 use crate::format::control::{How, Link};
@@ -43,7 +43,8 @@ impl<S: Storage> Surveyor<'_, S> {
         let ending = if self.dirty {
             let (ending, scanned, bytes) = self.unclean(last)?;
             held = Some(bytes);
-            restore_slot = !self.manifest.dirty && self.ends_at_bound(last, &scanned);
+            let has_room = has_room_for_end(last.header.capacity, self.manifest.bound.offset);
+            restore_slot = !self.manifest.dirty && has_room && self.ends_at_bound(last, &scanned);
             if scanned.checkpoint.n > checkpoint.n {
                 checkpoint = scanned.checkpoint;
             }
@@ -64,7 +65,15 @@ impl<S: Storage> Surveyor<'_, S> {
             if restore_slot { Ending::Clean } else { ending }
         } else {
             self.check_clean_end(last)?;
-            Ending::Clean
+            match self.full(last)? {
+                Some(unclean) => {
+                    if let Some(segment) = segments.last_mut() {
+                        segment.end = Some((unclean.link.end, unclean.before));
+                    }
+                    Ending::Unclean(unclean)
+                }
+                None => Ending::Clean,
+            }
         };
         let end = match ending {
             Ending::Clean => self.manifest.bound.tail,
@@ -88,7 +97,7 @@ impl<S: Storage> Surveyor<'_, S> {
             held,
             until_commit,
             aside: self.evidence(&chain)?,
-            highest_index: self.highest_index(),
+            highest_index: self.highest_index()?,
             report: Report::default(),
         })
     }
@@ -153,16 +162,16 @@ impl<S: Storage> Surveyor<'_, S> {
                 Err(error) => return Err(error),
             }
         }
+        let followers = Followers::new(&candidates);
         let mut current = bound_segment;
         loop {
-            let mut next =
-                candidates.iter().filter(|fact| fact.open.is_some_and(|open| open.how == How::Rotated && open.link.index == current));
-            let Some(&fact) = next.next() else {
+            let (next, is_alone) = followers.of(current);
+            let Some(fact) = next else {
                 break;
             };
             let link = fact.open.map_or(Link::default(), |open| open.link);
             let out_of_date = !self.dirty || (current == bound_segment && link.end < self.manifest.bound.offset);
-            if next.next().is_some() || out_of_date {
+            if !is_alone || out_of_date {
                 return Err(Error::new(
                     Code::Corrupt,
                     "there are segments behind the end that the manifest names: the manifest is an old copy; restore the newest",
@@ -175,23 +184,40 @@ impl<S: Storage> Surveyor<'_, S> {
             };
             let file = self.open_known(current)?;
             self.check_link(&file, &predecessor.header, &link)?;
-            memory::push(&mut chain, fact)?;
             current = fact.header.index;
+            memory::push(&mut chain, fact)?;
         }
-        self.check_leftovers(&candidates, &chain)?;
+        self.check_missing_link(&candidates, &chain)?;
+        self.check_leftovers(&candidates, &followers, &chain)?;
         Ok(chain)
     }
 
+    /// A rotated segment that cannot be reached, because the one in front of it does not count, was appended to when that one was whole.
+    fn check_missing_link(&mut self, candidates: &[Fact], chain: &[Fact]) -> Result<()> {
+        let Some(last) = chain.last() else {
+            return Ok(());
+        };
+        let with_open = Indexes::new(candidates.iter().filter(|fact| fact.open.is_some()).map(|fact| fact.header.index))?;
+        let mut rotated = candidates.iter().filter_map(|fact| fact.open).filter(|open| open.how == How::Rotated);
+        // The first of them: what follows it is behind the same damage.
+        let Some(open) = rotated.find(|open| open.link.index > last.header.index && !with_open.contain(open.link.index)) else {
+            return Ok(());
+        };
+        let first = last.open.map_or(self.manifest.floor + 1, |open| open.first_seq.max(self.manifest.floor + 1));
+        let at_risk = |error: Error| if error.code == Code::Corrupt { error.seqs(first, open.before.seq.max(first)) } else { error };
+        let index = open.link.index;
+        self.load(index).map_err(at_risk)?;
+        Err(at_risk(bad_open(index)))
+    }
+
     /// A recovered segment behind the bound that the manifest does not name is one whose opening was interrupted: nobody appended to it.
-    fn check_leftovers(&mut self, candidates: &[Fact], chain: &[Fact]) -> Result<()> {
-        let in_chain = |index: u32| chain.iter().any(|fact| fact.header.index == index);
+    fn check_leftovers(&mut self, candidates: &[Fact], followers: &Followers, chain: &[Fact]) -> Result<()> {
+        let counting = Indexes::new(chain.iter().map(|fact| fact.header.index))?;
         for fact in candidates {
-            let Some(open) = fact.open.filter(|_| !in_chain(fact.header.index)) else {
+            let Some(open) = fact.open.filter(|_| !counting.contain(fact.header.index)) else {
                 continue;
             };
-            let has_successor = candidates
-                .iter()
-                .any(|other| other.open.is_some_and(|other| other.how == How::Rotated && other.link.index == fact.header.index));
+            let has_successor = followers.of(fact.header.index).0.is_some();
             let begin = Begin { header: fact.header, first_seq: open.first_seq, tail: open.before };
             let file = self.load(fact.header.index)?.file;
             let mut buffer = read_buffer(self.family.segment_bytes)?;
@@ -239,6 +265,23 @@ impl<S: Storage> Surveyor<'_, S> {
         Ok(())
     }
 
+    /// A clean log whose last segment has no room for an END goes on as behind a recovery, with nothing to copy. Other writers may fill a segment
+    /// to its last byte.
+    fn full(&mut self, last: Fact) -> Result<Option<Unclean>> {
+        let bound = self.manifest.bound;
+        if has_room_for_end(last.header.capacity, bound.offset) {
+            return Ok(None);
+        }
+        let file = self.open_known(last.header.index)?;
+        let begin = self.begin(last);
+        let mut buffer = read_buffer(self.family.segment_bytes)?;
+        let scanned = scan_segment(&mut Window::new(&file, &mut buffer), &begin, bound.offset, &mut self.report)?;
+        scanned.check_end(&begin, bound.offset)?;
+        let last_frame = scanned.end.last_frame;
+        let link = Link { index: last.header.index, end: bound.offset, last_frame: last_frame.offset, last_crc: last_frame.crc };
+        Ok(Some(Unclean { link, before: bound.tail, first_seq: bound.tail.seq + 1, copy: None, tail: bound.tail }))
+    }
+
     /// A segment that was looked at already.
     fn open_known(&self, index: u32) -> Result<S::File> {
         let name = FileName::Segment(index);
@@ -266,8 +309,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 .at(vouched));
         };
         if let Some(end) = scanned.successor {
-            let next = scanned.end.tail.seq + 1;
-            self.check_successor(end.successor).map_err(|error| if error.seq == 0 { error.seqs(next, Seq::MAX) } else { error })?;
+            self.check_successor(end.successor, scanned.end.tail.seq + 1)?;
         }
         scanned.report_dropped(&begin, &mut self.report);
         Ok((self.ending_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))
@@ -315,6 +357,25 @@ impl<S: Storage> Surveyor<'_, S> {
             scanned.check_end(&begin, end)?;
         }
         Ok(())
+    }
+}
+
+/// Segments that rotated OPENs lead to, by the one they follow.
+struct Followers(Vec<(u32, Fact)>);
+
+impl Followers {
+    fn new(candidates: &[Fact]) -> Followers {
+        let rotated = |fact: &Fact| fact.open.filter(|open| open.how == How::Rotated).map(|open| (open.link.index, *fact));
+        let mut followers: Vec<(u32, Fact)> = candidates.iter().filter_map(rotated).collect();
+        followers.sort_by_key(|&(index, _)| index);
+        Followers(followers)
+    }
+
+    /// The first one that follows segment `index`, and whether no other does.
+    fn of(&self, index: u32) -> (Option<Fact>, bool) {
+        let from = self.0.partition_point(|&(before, _)| before < index);
+        let mut followers = self.0[from..].iter().take_while(|&&(before, _)| before == index).map(|&(_, fact)| fact);
+        (followers.next(), followers.next().is_none())
     }
 }
 

@@ -4,7 +4,7 @@ use super::Report;
 use super::ending::{Begin, scan_segment};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{DATA_START, MANIFEST_LEN};
+use crate::format::constants::{DATA_START, MANIFEST_LEN, SEGMENT_HEADER_LEN};
 use crate::format::control::{How, Open};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
@@ -13,8 +13,8 @@ use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, load};
 use crate::segment::scan::Window;
-use crate::seq::Tail;
-use crate::storage::{Access, Storage};
+use crate::seq::{Seq, Tail};
+use crate::storage::{Access, File, IoKind, Storage};
 
 /// A segment of the chain, without its file.
 #[derive(Clone, Copy)]
@@ -59,15 +59,18 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     }
 
     /// The successor that an END names, and whose OPEN is not valid or it would count: its header was durable before the END was written, and
-    /// nothing in it may be vouched for.
-    pub(super) fn check_successor(&mut self, index: u32) -> Result<()> {
-        let head = self.load(index)?;
+    /// nothing in it may be vouched for. `next` is the seq of its first record, if it has any.
+    pub(super) fn check_successor(&mut self, index: u32, next: Seq) -> Result<()> {
+        let at_risk = |error: Error| if error.code == Code::Corrupt && error.seq == 0 { error.seqs(next, Seq::MAX) } else { error };
+        let head = self.load(index).map_err(at_risk)?;
         if head.open.is_some_and(|open| open.how == How::Rotated) {
             return Err(Error::new(Code::Corrupt, "the segment does not follow the one that names it as its successor")
                 .in_file(FileName::Segment(index))
-                .at(DATA_START));
+                .at(DATA_START)
+                .seqs(next, Seq::MAX));
         }
-        let begin = Begin { header: head.header, first_seq: 1, tail: Tail::default() };
+        let tail = Tail { seq: next - 1, data_seq: next - 1 };
+        let begin = Begin { header: head.header, first_seq: next, tail };
         let mut buffer = read_buffer(self.family.segment_bytes)?;
         let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, head.header.capacity, &mut self.report)?;
         if head.open.is_none() {
@@ -79,7 +82,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     /// The chain as cursors see it.
     pub(super) fn segments(&self, chain: &[Fact]) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
-        segments.try_reserve(chain.len()).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
+        segments.try_reserve(chain.len() + 1).map_err(|_| no_memory())?;
         for (place, fact) in chain.iter().enumerate() {
             let begin = self.begin(*fact);
             let before = fact.open.map_or(begin.tail, |open| open.before);
@@ -119,19 +122,40 @@ impl<'a, S: Storage> Surveyor<'a, S> {
 
     /// Every spare, and every segment that neither counts nor is evidence.
     pub(super) fn leftovers(&self, segments: &[Segment]) -> Result<Vec<FileName>> {
-        let counts = |index: u32| segments.iter().any(|segment| segment.header.index == index);
-        let is_leftover = |name: &FileName| match *name {
-            FileName::Spare(_) => true,
-            FileName::Segment(index) => !counts(index) && !self.is_evidence(index),
-            FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
-        };
-        memory::collect(self.names.iter().copied().filter(is_leftover))
+        let counting = Indexes::new(segments.iter().map(|segment| segment.header.index))?;
+        let mut leftovers = Vec::new();
+        for &name in &self.names {
+            let is_leftover = match name {
+                FileName::Spare(_) => true,
+                FileName::Segment(index) => !counting.contain(index) && !self.is_evidence(index) && self.is_ours(name)?,
+                FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
+            };
+            if is_leftover {
+                memory::push(&mut leftovers, name)?;
+            }
+        }
+        Ok(leftovers)
     }
 
     /// Segments that an earlier prefix recovery was to move aside and has not.
     pub(super) fn evidence(&self, chain: &[Fact]) -> Result<Vec<FileName>> {
-        let counts = |index: u32| chain.iter().any(|fact| fact.header.index == index);
-        memory::collect(self.segment_indexes().filter(|&index| !counts(index) && self.is_evidence(index)).map(FileName::Segment))
+        let counting = Indexes::new(chain.iter().map(|fact| fact.header.index))?;
+        let is_evidence = |&index: &u32| !counting.contain(index) && self.is_evidence(index);
+        memory::collect(self.segment_indexes().filter(is_evidence).map(FileName::Segment))
+    }
+
+    /// Segments that do not count and have lost their header, by which they could be told from another's files: those among the log's own indexes.
+    pub(super) fn headless(&self, segments: &[Segment], highest_index: u32) -> Result<Vec<FileName>> {
+        let counting = Indexes::new(segments.iter().map(|segment| segment.header.index))?;
+        let mut headless = Vec::new();
+        for index in self.segment_indexes().filter(|&index| index <= highest_index && !counting.contain(index) && !self.is_evidence(index))
+        {
+            let name = FileName::Segment(index);
+            if !self.is_ours(name)? {
+                memory::push(&mut headless, name)?;
+            }
+        }
+        Ok(headless)
     }
 
     fn is_evidence(&self, index: u32) -> bool {
@@ -139,8 +163,51 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         first > 0 && (first..=last).contains(&index)
     }
 
-    pub(super) fn highest_index(&self) -> u32 {
-        let highest = self.names.iter().map(|name| name.index()).max().unwrap_or(0);
-        highest.max(self.manifest.bound.segment).max(self.manifest.aside.1)
+    /// Whether a file has the header of a segment of this log. One that has not is either damaged or not the log's at all: whoever put it there may want
+    /// it back.
+    fn is_ours(&self, name: FileName) -> Result<bool> {
+        let file = match self.storage.open(name, Access::Read) {
+            Ok(file) => file,
+            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => return Ok(false),
+            Err(io) => return Err(io.in_file(name, "cannot open the file")),
+        };
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
+        let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the file's header"))?;
+        Ok(SegmentHeader::decode(&bytes[..read]).is_ok_and(|header| header.log_id == self.family.log_id))
     }
+
+    /// The highest index that this log has used. A name alone proves nothing: anybody can give it to a file, and the highest one of all would leave no
+    /// index to go on with.
+    pub(super) fn highest_index(&self) -> Result<u32> {
+        let mut highest = self.manifest.bound.segment.max(self.manifest.aside.1);
+        for &name in &self.names {
+            if matches!(name, FileName::Segment(_) | FileName::Spare(_)) && name.index() > highest && self.is_ours(name)? {
+                highest = name.index();
+            }
+        }
+        Ok(highest)
+    }
+}
+
+/// Indexes to look up.
+pub(super) struct Indexes(Vec<u32>);
+
+impl Indexes {
+    pub(super) fn new(indexes: impl Iterator<Item = u32>) -> Result<Indexes> {
+        let mut sorted = Vec::new();
+        for index in indexes {
+            sorted.try_reserve(1).map_err(|_| no_memory())?;
+            sorted.push(index);
+        }
+        sorted.sort_unstable();
+        Ok(Indexes(sorted))
+    }
+
+    pub(super) fn contain(&self, index: u32) -> bool {
+        self.0.binary_search(&index).is_ok()
+    }
+}
+
+fn no_memory() -> Error {
+    Error::new(Code::NoMemory, "no memory for the list of segments")
 }

@@ -9,8 +9,20 @@ fn main() {
     let len: usize = std::env::args().nth(1).map_or(1, |n| n.parse().unwrap());
     let t = Instant::now();
     let show = |name: &str, tried: &suite::Tried| {
-        println!("{name}: {} scripts, {} ops, {} states, {} distinct, {} twice, {} wrong, {} openings, {:?}", tried.scripts, tried.operations, tried.states, tried.distinct.len(), tried.twice, tried.wrong.len(), tried.openings.iter().map(Vec::len).sum::<usize>(), t.elapsed());
-        for wrong in tried.wrong.iter().take(12) { println!("  {wrong}"); }
+        println!(
+            "{name}: {} scripts, {} ops, {} states, {} distinct, {} twice, {} wrong, {} openings, {:?}",
+            tried.scripts,
+            tried.operations,
+            tried.states,
+            tried.distinct.len(),
+            tried.twice,
+            tried.wrong.len(),
+            tried.openings.iter().map(Vec::len).sum::<usize>(),
+            t.elapsed()
+        );
+        for wrong in tried.wrong.iter().take(12) {
+            println!("  {wrong}");
+        }
     };
     let a = suite::try_all(tools, &suite::all(len), budget, 50);
     show("all", &a);
@@ -26,9 +38,19 @@ fn main() {
     println!("{} ways; lines never seen: {:?}", w.len(), sites::lines_in_sources().difference(&seen).collect::<Vec<_>>());
     let t = Instant::now();
     let mut all = vec![];
-    for part in [a, s, d, o] { all.extend(part.recordings); }
+    for part in [a, s, d, o] {
+        all.extend(part.recordings);
+    }
     for left in suite::leave_out(tools, &all, budget) {
-        println!("{} [{}] {}/{}\n    monitor: {}\n    state: {}", left.site.name, left.site.line, left.ran, left.passing, left.monitor.unwrap_or_default(), left.state.unwrap_or(left.spared.map_or("NOT CAUGHT".to_string(), |why| format!("spared: {why}"))));
+        println!(
+            "{} [{}] {}/{}\n    monitor: {}\n    state: {}",
+            left.site.name,
+            left.site.line,
+            left.ran,
+            left.passing,
+            left.monitor.unwrap_or_default(),
+            left.state.unwrap_or(left.spared.map_or("NOT CAUGHT".to_string(), |why| format!("spared: {why}")))
+        );
     }
     println!("{:?}", t.elapsed());
 }

@@ -107,8 +107,7 @@ pub fn replay(recording: &Recording) -> Replayed {
         }
     }
     let visible = replay.disk.visible_image();
-    let files: BTreeMap<FileName, Vec<u8>> =
-        visible.names().map(|name| (name, visible.read(name).unwrap_or_default().to_vec())).collect();
+    let files: BTreeMap<FileName, Vec<u8>> = visible.names().map(|name| (name, visible.read(name).unwrap_or_default().to_vec())).collect();
     if files != recording.files {
         let differ = |name: &&FileName| files.get(name) != recording.files.get(name);
         let names: Vec<&FileName> = files.keys().chain(recording.files.keys()).filter(differ).collect();
@@ -229,7 +228,7 @@ impl Replay<'_> {
                 history.split_off(&first);
                 history.extend((first..=batch_last).map(|seq| {
                     let value = if op == OP_CHECKPOINT { Vec::new() } else { value_of(seq, len) };
-                    (seq, Known { op, value, batch_last })
+                    (seq, Known { op, value, batch_last, records: count })
                 }));
                 promised.appended = batch_last;
             }

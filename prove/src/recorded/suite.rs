@@ -50,10 +50,14 @@ pub fn special() -> Vec<Group> {
     for mode in MODES {
         let script = |steps: &str| Script::new(mode, true, steps);
         groups.push(["a", "r", "b"].map(|steps| Script { maker: Maker::Host, ..script(steps) }).to_vec());
-        groups.push(["ax", "raxa", "rbxr", "rrahx", "rrahxr", "racxtxa", "raxxa", "rtxa", "rrkxb", "aah", "baahx", "rrrrhrrrra"].map(script).to_vec());
+        groups.push(
+            ["ax", "raxa", "rbxr", "rrahx", "rrahxr", "racxtxa", "raxxa", "rtxa", "rrkxb", "aah", "baahx", "rrrrhrrrra"]
+                .map(script)
+                .to_vec(),
+        );
         groups.push(["rnrrrrcx", "rrcnrrrkx", "arnrrccx"].map(script).to_vec());
         if mode != SyncMode::None {
-        groups.push(["fa", "afa", "afaa", "afbx", "rafrx", "afca"].map(script).to_vec());
+            groups.push(["fa", "afa", "afaa", "afbx", "rafrx", "afca"].map(script).to_vec());
             groups.push(["aFa", "aFaa", "rFbx", "raFcx", "aFca", "bFaox"].map(script).to_vec());
         }
         let lost = |steps: &str| Script { recovery: Recovery::Prefix, ..script(steps) };
@@ -220,9 +224,15 @@ fn compared(recording: &Recording, replayed: &Replayed) -> Option<String> {
 pub const SPARED: [(&str, &str); 12] = [
     ("manifest.rs rebuild", "the recovery that follows syncs the directory before it commits; once in a disaster"),
     ("manifest.rs rebuild < log/open.rs open", "the same"),
-    ("manifest.rs write < install_twice < create < recovery/create.rs create #1", "creation reads the manifest back, and syncs it before; once in a log's life"),
+    (
+        "manifest.rs write < install_twice < create < recovery/create.rs create #1",
+        "creation reads the manifest back, and syncs it before; once in a log's life",
+    ),
     ("manifest.rs write < install_twice < create < recovery/create.rs create #2", "the same"),
-    ("manifest.rs write < install_twice < rebuild < log/open.rs open #1", "there is no valid slot to spare, and the recovery that follows syncs the file"),
+    (
+        "manifest.rs write < install_twice < rebuild < log/open.rs open #1",
+        "there is no valid slot to spare, and the recovery that follows syncs the file",
+    ),
     ("manifest.rs write < install_twice < rebuild < log/open.rs open #2", "the same"),
     ("spares.rs prepare_fresh < prepare_one < ensure < commit/exclusive.rs swap_forgotten", SWAP),
     ("spares.rs finish < prepare_fresh < prepare_one < ensure < commit/exclusive.rs swap_forgotten", SWAP),
