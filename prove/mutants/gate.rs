@@ -13,3 +13,7 @@ mod protocol;
 mod regression_commit;
 #[path = "../tests/regression_recovery.rs"]
 mod regression_recovery;
+#[path = "../tests/scan.rs"]
+mod scan;
+#[path = "../tests/window.rs"]
+mod window;
