@@ -5,6 +5,8 @@
 mod damage;
 #[path = "../tests/golden.rs"]
 mod golden;
+#[path = "../tests/manifest.rs"]
+mod manifest;
 #[path = "../tests/nth_fault.rs"]
 mod nth_fault;
 #[path = "../tests/protocol.rs"]
@@ -13,6 +15,8 @@ mod protocol;
 mod regression_commit;
 #[path = "../tests/regression_recovery.rs"]
 mod regression_recovery;
+#[path = "../tests/rules.rs"]
+mod rules;
 #[path = "../tests/scan.rs"]
 mod scan;
 #[path = "../tests/window.rs"]

@@ -2,6 +2,7 @@
 //! the program `prove` with much, for `make prove`, which counts what was tried.
 #![allow(missing_docs, clippy::unwrap_used, reason = "shared by tests, where names suffice and a panic is the verdict")]
 
+pub mod forge;
 pub mod host;
 pub mod watched;
 pub mod memory;
