@@ -39,13 +39,12 @@ pub fn read<S: Storage>(storage: &S) -> Result<Read> {
     choose(&bytes)
 }
 
-/// The valid copy with the highest generation.
+/// The valid copy with the highest generation in `bytes`, which are at most a manifest.
 fn choose(bytes: &[u8]) -> Result<Read> {
     let mut best: Option<Manifest> = None;
     let mut slots_valid = [false; MANIFEST_SLOTS];
-    for page in 0..MANIFEST_SLOTS * MANIFEST_COPIES {
-        let start = page * MANIFEST_PAGE_LEN;
-        let Some(copy) = bytes.get(start..start + MANIFEST_COPY_LEN) else {
+    for (page, bytes) in bytes.chunks(MANIFEST_PAGE_LEN).enumerate() {
+        let Some(copy) = bytes.get(..MANIFEST_COPY_LEN) else {
             break;
         };
         match Manifest::decode(copy) {
@@ -58,7 +57,7 @@ fn choose(bytes: &[u8]) -> Result<Read> {
             Err(BadHeader::Newer) => {
                 return Err(Error::new(Code::Format, "the manifest was written by a newer format version; use a newer library")
                     .in_file(FileName::Manifest)
-                    .at(start as u64));
+                    .at((page * MANIFEST_PAGE_LEN) as u64));
             }
             Err(BadHeader::Damaged) => {}
         }

@@ -7,15 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error};
 use wal_engine::format::checksum;
-use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN, OP_PUT};
-use wal_engine::format::control::Open;
-use wal_engine::format::frame::{FrameHeader, Kind, frame_len, padded};
+use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, OP_PUT};
+use wal_engine::format::frame::{FrameHeader, Kind, frame_len};
 use wal_engine::format::manifest_slot::Manifest;
-use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Waited, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_engine::storage::{Access, File, Storage};
+use wal_prove::forge::{changed, forged, frames, last_with_frames, seal, segments};
 use wal_prove::host::{bounded, config, value_of};
 use wal_sim::{Budget, Call, Disk, EIO, ENOMEM, Fault, Image, SimStorage};
 
@@ -84,14 +83,6 @@ fn left(segments: u64, clean: bool) -> Left {
     Left { image: disk.visible_image(), records, last, clean }
 }
 
-fn changed(image: &Image, name: FileName, change: impl FnOnce(&mut Vec<u8>)) -> Image {
-    let mut image = image.clone();
-    let mut bytes = image.read(name).unwrap().to_vec();
-    change(&mut bytes);
-    image.write(name, bytes);
-    image
-}
-
 /// The records that a cursor shows, held against what was appended, and the error that stopped it.
 fn read(log: &Log<SimStorage>, records: &Records, after: u64, options: ReplayOptions) -> (Vec<u64>, Option<Error>) {
     let mut cursor = match log.replay(after, options) {
@@ -117,63 +108,6 @@ fn read_all(log: &Log<SimStorage>, records: &Records) -> Vec<u64> {
     let (seqs, error) = read(log, records, seq::OLDEST, ReplayOptions { skip_lost: true, ..ReplayOptions::default() });
     assert_eq!(error, None);
     seqs
-}
-
-/// A frame of a segment: where it stands, what it is and which seqs it holds.
-#[derive(Clone, Copy, Debug)]
-struct Placed {
-    offset: u64,
-    end: u64,
-    kind: Kind,
-    last_seq: u64,
-}
-
-fn frames(segment: &[u8]) -> (SegmentHeader, Vec<Placed>) {
-    let header = SegmentHeader::decode(segment).unwrap();
-    let (mut offset, mut first_seq, mut found) = (header.data_start, 0, Vec::new());
-    while let Some(bytes) = segment.get(offset as usize..offset as usize + FRAME_HEADER_LEN)
-        && let Some(frame) = FrameHeader::decode(header.seed, header.capacity, offset, bytes)
-    {
-        let payload = &segment[offset as usize + FRAME_HEADER_LEN..][..frame.payload_len as usize];
-        if frame.kind == Kind::Open {
-            first_seq = Open::decode(payload).unwrap().first_seq;
-        }
-        let records = match frame.kind {
-            Kind::Batch => u64::from(u32::from_le_bytes(payload[..4].try_into().unwrap())),
-            Kind::Open | Kind::End => 0,
-            _ => 1,
-        };
-        let end = offset + frame.len();
-        found.push(Placed { offset, end, kind: frame.kind, last_seq: first_seq + u64::from(frame.relative_seq) + records - 1 });
-        offset = end;
-    }
-    (header, found)
-}
-
-fn segments(image: &Image) -> Vec<u32> {
-    image.names().filter_map(|name| if let FileName::Segment(index) = name { Some(index) } else { None }).collect()
-}
-
-/// The last segment with frames and what stands in it.
-fn last_with_frames(image: &Image) -> (FileName, Vec<Placed>) {
-    let with_frames = segments(image).into_iter().map(|index| {
-        let name = FileName::Segment(index);
-        (name, frames(image.read(name).unwrap()).1)
-    });
-    with_frames.rev().find(|(_, frames)| !frames.is_empty()).unwrap()
-}
-
-/// Gives the frame at `at` the checksums that its bytes ask for.
-fn seal(segment: &mut [u8], at: u64) {
-    let header = SegmentHeader::decode(segment).unwrap();
-    let at = at as usize;
-    let len = u32::from_le_bytes(segment[at + 8..at + 12].try_into().unwrap());
-    let payload = at + FRAME_HEADER_LEN;
-    let end = (payload + padded(u64::from(len)) as usize).min(segment.len());
-    let payload_crc = checksum::of(&segment[payload..end]);
-    segment[at + 4..at + 8].copy_from_slice(&payload_crc.to_le_bytes());
-    let header_crc = checksum::of_frame_header(header.seed, &segment[at + 4..payload], at as u64);
-    segment[at..at + 4].copy_from_slice(&header_crc.to_le_bytes());
 }
 
 /// A cursor that began right behind what a prefix recovery had kept, or inside of what it had lost, went on behind the hole without a word. Wherever it
@@ -767,18 +701,6 @@ fn a_strict_opening_refuses_what_the_next_one_would_refuse() {
             assert!(again.is_ok(), "byte {byte} of the segment: opened, acknowledged an append, and then {:?}", again.err());
         }
     });
-}
-
-/// The newest manifest of an image with a change, all copies alike and with the right checksum.
-fn forged(image: &Image, forge: impl Fn(&mut Manifest)) -> Image {
-    changed(image, FileName::Manifest, |bytes| {
-        let copies = bytes.chunks(MANIFEST_PAGE_LEN).filter_map(|page| Manifest::decode(page).ok());
-        let mut manifest = copies.max_by_key(|manifest| manifest.generation).unwrap();
-        forge(&mut manifest);
-        let copy = manifest.encode();
-        *bytes = vec![0; MANIFEST_LEN];
-        bytes.chunks_mut(MANIFEST_PAGE_LEN).for_each(|page| page[..MANIFEST_COPY_LEN].copy_from_slice(&copy));
-    })
 }
 
 /// A change to a manifest and what it is.

@@ -126,7 +126,7 @@ fn scan_window<F: File>(
             window.keep(positions[keep].offset);
         }
     };
-    if stop != Stop::Full || walk.offset() < limit {
+    if stop != Stop::Full {
         scanned.behind = search_behind(window, &header, at.offset, walk.records(), report)?;
     }
     scanned.valid = at.offset;

@@ -130,10 +130,8 @@ struct Output<'a, F: File> {
 
 impl<F: File> Output<'_, F> {
     fn flush(&mut self) -> Result<()> {
-        if !self.buffer.bytes().is_empty() {
-            self.file.write_at(self.buffer.base(), self.buffer.bytes()).map_err(self.cannot_write)?;
-            self.buffer.restart(self.buffer.end());
-        }
+        self.file.write_at(self.buffer.base(), self.buffer.bytes()).map_err(self.cannot_write)?;
+        self.buffer.restart(self.buffer.end());
         Ok(())
     }
 

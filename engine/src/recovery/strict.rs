@@ -41,16 +41,14 @@ impl<S: Storage> Surveyor<'_, S> {
         let mut restore_slot = false;
         let mut held = None;
         let ending = if self.dirty {
-            let (ending, scanned, bytes) = self.unclean(last)?;
+            let (unclean, scanned, bytes) = self.unclean(last)?;
             held = Some(bytes);
             let has_room = has_room_for_end(last.header.capacity, self.manifest.bound.offset);
             restore_slot = !self.manifest.dirty && has_room && self.ends_at_bound(last, &scanned);
             if scanned.checkpoint.n > checkpoint.n {
                 checkpoint = scanned.checkpoint;
             }
-            if let Ending::Unclean(unclean) = ending
-                && !restore_slot
-            {
+            if !restore_slot {
                 if unclean.link.index != last.header.index {
                     // Nothing in the last segment is vouched for: it does not stay.
                     segments.pop();
@@ -62,7 +60,7 @@ impl<S: Storage> Surveyor<'_, S> {
             if let Some(end) = scanned.successor {
                 memory::push(&mut until_commit, FileName::Segment(end.successor))?;
             }
-            if restore_slot { Ending::Clean } else { ending }
+            if restore_slot { Ending::Clean } else { Ending::Unclean(unclean) }
         } else {
             self.check_clean_end(last)?;
             match self.full(last)? {
@@ -116,7 +114,7 @@ impl<S: Storage> Surveyor<'_, S> {
         let floor = self.manifest.floor;
         let at_risk = |last: Seq| {
             move |error: Error| {
-                if error.code == Code::Corrupt && error.seq == 0 { error.seqs(floor + 1, last.max(floor + 1)) } else { error }
+                if error.code == Code::Corrupt { error.seqs(floor + 1, last.max(floor + 1)) } else { error }
             }
         };
         let mut head = self.load(bound.segment).map_err(at_risk(if self.dirty { Seq::MAX } else { bound.tail.seq }))?;
@@ -162,7 +160,7 @@ impl<S: Storage> Surveyor<'_, S> {
                 Err(error) => return Err(error),
             }
         }
-        let followers = Followers::new(&candidates);
+        let followers = Followers::new(&candidates)?;
         let mut current = bound_segment;
         loop {
             let (next, is_alone) = followers.of(current);
@@ -252,9 +250,10 @@ impl<S: Storage> Surveyor<'_, S> {
         }
         let head = self.load(last.header.index)?;
         let mut bytes = [0; FRAME_HEADER_LEN];
+        // As long as its header says, or it would not have been loaded.
         let read = head.file.read_at(bound.offset, &mut bytes).map_err(|io| io.in_file(name, "cannot read the end of the log"))?;
         self.report.bytes_read += read as u64;
-        if read == bytes.len() && FrameHeader::decode(last.header.seed, last.header.capacity, bound.offset, &bytes).is_some() {
+        if FrameHeader::decode(last.header.seed, last.header.capacity, bound.offset, &bytes).is_some() {
             return Err(Error::new(
                 Code::Corrupt,
                 "there is a frame behind the end that the manifest names: the manifest is an old copy; restore the newest",
@@ -289,7 +288,7 @@ impl<S: Storage> Surveyor<'_, S> {
     }
 
     /// The last segment of a log that was not closed.
-    fn unclean(&mut self, last: Fact) -> Result<(Ending, Scanned, Held)> {
+    fn unclean(&mut self, last: Fact) -> Result<(Unclean, Scanned, Held)> {
         let file = self.open_known(last.header.index)?;
         let mut buffer = tail_buffer(self.family.segment_bytes)?;
         let begin = self.begin(last);
@@ -312,30 +311,7 @@ impl<S: Storage> Surveyor<'_, S> {
             self.check_successor(end.successor, scanned.end.tail.seq + 1)?;
         }
         scanned.report_dropped(&begin, &mut self.report);
-        Ok((self.ending_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))
-    }
-
-    fn ending_at(&self, last: Fact, begin: &Begin, scanned: &Scanned, vouched: Position) -> Ending {
-        let (link, before) = if vouched.offset > last.header.data_start {
-            let link = Link {
-                index: last.header.index,
-                end: vouched.offset,
-                last_frame: vouched.last_frame.offset,
-                last_crc: vouched.last_frame.crc,
-            };
-            (link, vouched.tail)
-        } else {
-            // Nothing in it is vouched for, so the new segment takes its place in the chain.
-            (last.open.map_or(Link::default(), |open| open.link), begin.tail)
-        };
-        let copy = Copy { segment: last.header, segment_first_seq: begin.first_seq, from: vouched.offset, end: scanned.end.offset };
-        Ending::Unclean(Unclean {
-            link,
-            before,
-            first_seq: if vouched.offset > last.header.data_start { vouched.tail.seq + 1 } else { begin.first_seq },
-            copy: (copy.from < copy.end).then_some(copy),
-            tail: scanned.end.tail,
-        })
+        Ok((unclean_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))
     }
 
     /// Reads every frame of every segment.
@@ -360,15 +336,35 @@ impl<S: Storage> Surveyor<'_, S> {
     }
 }
 
+/// What an unclean opening starts from, `vouched` being where what something vouches for ends.
+fn unclean_at(last: Fact, begin: &Begin, scanned: &Scanned, vouched: Position) -> Unclean {
+    let (link, before) = if vouched.offset > last.header.data_start {
+        let link =
+            Link { index: last.header.index, end: vouched.offset, last_frame: vouched.last_frame.offset, last_crc: vouched.last_frame.crc };
+        (link, vouched.tail)
+    } else {
+        // Nothing in it is vouched for, so the new segment takes its place in the chain.
+        (last.open.map_or(Link::default(), |open| open.link), begin.tail)
+    };
+    let copy = Copy { segment: last.header, segment_first_seq: begin.first_seq, from: vouched.offset, end: scanned.end.offset };
+    Unclean {
+        link,
+        before,
+        first_seq: if vouched.offset > last.header.data_start { vouched.tail.seq + 1 } else { begin.first_seq },
+        copy: (copy.from < copy.end).then_some(copy),
+        tail: scanned.end.tail,
+    }
+}
+
 /// Segments that rotated OPENs lead to, by the one they follow.
 struct Followers(Vec<(u32, Fact)>);
 
 impl Followers {
-    fn new(candidates: &[Fact]) -> Followers {
+    fn new(candidates: &[Fact]) -> Result<Followers> {
         let rotated = |fact: &Fact| fact.open.filter(|open| open.how == How::Rotated).map(|open| (open.link.index, *fact));
-        let mut followers: Vec<(u32, Fact)> = candidates.iter().filter_map(rotated).collect();
-        followers.sort_by_key(|&(index, _)| index);
-        Followers(followers)
+        let mut followers: Vec<(u32, Fact)> = memory::collect(candidates.iter().filter_map(rotated))?;
+        followers.sort_unstable_by_key(|&(index, fact)| (index, fact.header.index));
+        Ok(Followers(followers))
     }
 
     /// The first one that follows segment `index`, and whether no other does.

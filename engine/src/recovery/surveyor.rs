@@ -194,11 +194,7 @@ pub(super) struct Indexes(Vec<u32>);
 
 impl Indexes {
     pub(super) fn new(indexes: impl Iterator<Item = u32>) -> Result<Indexes> {
-        let mut sorted = Vec::new();
-        for index in indexes {
-            sorted.try_reserve(1).map_err(|_| no_memory())?;
-            sorted.push(index);
-        }
+        let mut sorted = memory::collect(indexes)?;
         sorted.sort_unstable();
         Ok(Indexes(sorted))
     }

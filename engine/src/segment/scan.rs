@@ -18,6 +18,8 @@ pub const MIN_WINDOW_BYTES: usize = 4096;
 const READ_BYTES: usize = 1 << 20;
 /// What is moved within a buffer rather than using more of it.
 const CHEAP_TO_MOVE: usize = 64 << 10;
+/// As much of a frame as a search looks at in one piece: a header, and the payload of an END.
+const SEARCHED_BYTES: usize = FRAME_HEADER_LEN + END_PAYLOAD_LEN;
 
 /// A piece of a file in the caller's buffer. What a walk checked and what its caller copies afterwards are the same bytes as long as they fit
 /// into the buffer together.
@@ -370,16 +372,15 @@ impl Behind {
         while at < range.end {
             let len = (range.end - at).min(window.buffer.len() as u64) as usize;
             let is_last = at + len as u64 == segment.capacity;
-            let reaches_end = at + len as u64 == range.end;
             let bytes = window.up_to(at, len)?;
             // A file that has been cut is looked at as far as it goes.
             let is_last = is_last || bytes.len() < len;
             let len = bytes.len();
-            if len < FRAME_HEADER_LEN && !is_last {
+            if len < SEARCHED_BYTES && !is_last {
                 break;
             }
-            // The next piece begins early enough to see a header that this one cuts.
-            let advance = if is_last { len } else { (len - (FRAME_HEADER_LEN - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
+            // The next piece begins early enough to see a header, or an END, that this one cuts.
+            let advance = if is_last { len } else { (len - (SEARCHED_BYTES - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
             for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
                 let place = unit * FRAME_ALIGN;
                 let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
@@ -404,16 +405,16 @@ impl Behind {
                     found.end = found.end.max(offset + header.len());
                     found.relative_end = found.relative_end.max(u64::from(header.relative_seq) + 1);
                     match header.kind {
-                        Kind::Open | Kind::End => {}
+                        Kind::Open => {}
+                        Kind::End => {
+                            let payload = bytes.get(place + FRAME_HEADER_LEN..place + SEARCHED_BYTES);
+                            let payload = payload.filter(|payload| payload_crc(&[payload]) == header.payload_crc);
+                            found.last_end = payload.and_then(End::decode).or(found.last_end);
+                        }
                         Kind::Batch => found.last_batch = Some((offset, header)),
                         Kind::Record | Kind::First | Kind::Middle | Kind::Last => {
                             found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + 1);
                         }
-                    }
-                    let payload = bytes.get(place + FRAME_HEADER_LEN..).unwrap_or(&[]);
-                    let payload = &payload[..payload.len().min(header.payload_len as usize)];
-                    if header.kind == Kind::End && payload_crc(&[payload]) == header.payload_crc {
-                        found.last_end = End::decode(payload);
                     }
                 }
             }
@@ -421,7 +422,7 @@ impl Behind {
             if slides {
                 window.keep(at);
             }
-            if is_last || reaches_end {
+            if is_last {
                 break;
             }
         }

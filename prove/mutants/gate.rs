@@ -1,0 +1,23 @@
+//! The tests that judge a mutant, in one binary: one link for each mutant instead of one for each file. `prove/mutants/phases` runs them in the
+//! order of what they cost. Left out of a plain `cargo test`, which runs the same tests from their own files.
+
+#[path = "../tests/damage.rs"]
+mod damage;
+#[path = "../tests/golden.rs"]
+mod golden;
+#[path = "../tests/manifest.rs"]
+mod manifest;
+#[path = "../tests/nth_fault.rs"]
+mod nth_fault;
+#[path = "../tests/protocol.rs"]
+mod protocol;
+#[path = "../tests/regression_commit.rs"]
+mod regression_commit;
+#[path = "../tests/regression_recovery.rs"]
+mod regression_recovery;
+#[path = "../tests/rules.rs"]
+mod rules;
+#[path = "../tests/scan.rs"]
+mod scan;
+#[path = "../tests/window.rs"]
+mod window;
