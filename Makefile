@@ -29,7 +29,7 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated bench install uninstall clean help FORCE
+.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-plants prove-models prove-fuzz bench install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -105,27 +105,37 @@ rust-tests:
 
 plants:
 	$(Q)$(CARGO) run $(QUIET) --locked --package wal-prove --bin prove-plants
-# The proof: every suite, then one table of what they tried. A suite is a target below, in PROVE_SUITES. What it prints as `tally: NAME COUNT UNIT`
-# goes into the table.
-PROVE_DIR    := $(CARGO_DIR)/prove-logs
-PROVE_SUITES := prove-simulated
 
-# $(call proves,name,command): runs a suite; its output is shown where it fails, its counts are collected.
-proves = echo "  PROVE   $(1)"; \
-	if { $(2); } > $(PROVE_DIR)/$(1).log 2>&1; then grep '^tally: ' $(PROVE_DIR)/$(1).log >> $(PROVE_DIR)/tally; \
-	else cat $(PROVE_DIR)/$(1).log; echo "$(1): failed"; exit 1; fi
+# The proof: every suite, then one table of what they tried. A suite is a target below and a word in PROVE_SUITES. What it prints as
+# `tally: NAME COUNT UNIT` goes into the table.
+PROVE_DIR    := $(CARGO_DIR)/prove-logs
+PROVE_SUITES := prove-simulated prove-plants prove-models prove-fuzz
+
+# $(call proves,name,command): runs a suite, shows what it says if it fails, and collects its counts.
+proves = mkdir -p $(PROVE_DIR); echo "  PROVE   $(1)"; \
+	if { $(2); } > $(PROVE_DIR)/$(1).log 2>&1; then sed -n 's/.*\(tally: .*\)/\1/p' $(PROVE_DIR)/$(1).log >> $(PROVE_DIR)/tally; \
+	else cat $(PROVE_DIR)/$(1).log; echo "$(1) failed"; exit 1; fi
 
 prove:
 	@mkdir -p $(PROVE_DIR) && rm -f $(PROVE_DIR)/tally
 	$(Q)for suite in $(PROVE_SUITES); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	$(Q)$(CARGO_DIR)/prove/prove --table $(PROVE_DIR)/tally
 
-# Shows its own progress, and writes its own counts.
+# Shows its own progress, and writes its own counts. Only this one runs for longer if asked to.
 prove-simulated:
-	@echo "  PROVE   simulated disk"
-	$(Q)mkdir -p $(PROVE_DIR)
+	@mkdir -p $(PROVE_DIR)
+	@echo "  PROVE   simulated"
 	$(Q)$(CARGO) build $(QUIET) --locked --profile prove -p wal-prove --bin prove
 	$(Q)RUST_BACKTRACE=0 $(CARGO_DIR)/prove/prove $(if $(LONG),--long $(LONG)) --tally $(PROVE_DIR)/tally
+
+prove-plants:
+	$(Q)$(call proves,plants,$(CARGO) run $(QUIET) --locked -p wal-prove --bin prove-plants)
+
+prove-models:
+	$(Q)$(call proves,models,$(CARGO) test $(QUIET) --locked --manifest-path models/Cargo.toml -- --nocapture)
+
+prove-fuzz:
+	$(Q)$(call proves,fuzz,$(CARGO) test $(QUIET) --locked --manifest-path fuzz/Cargo.toml -- --nocapture)
 
 bench:
 	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml

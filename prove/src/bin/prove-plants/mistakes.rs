@@ -48,14 +48,14 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         place: "engine/src/spares.rs",
         caught_by: &[
             ("crash states, ordering monitor", sim("protocol", "a_long_life")),
-            ("nth fault", sim("nth_fault", "every_call_fails_always_mode")),
+            ("nth fault", sim("nth_fault", "calls_fail_and_machines_crash_after_it")),
         ],
     },
     Mistake {
         number: 2,
         what: "a torn frame whose blocks hold the preallocated zeros is taken for damage (etcd #5230, #6378)",
         place: "engine/src/recovery/ending.rs",
-        caught_by: &[("crash states", sim("protocol", "scripts_from_nothing_always"))],
+        caught_by: &[("crash states", sim("protocol", "scripts_in_always_mode"))],
     },
     Mistake {
         number: 3,
@@ -80,7 +80,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         what: "after a torn end appending goes on behind it, where no reader comes (duckdb #14785, kuzu #5852)",
         place: "engine/src/log/open.rs",
         caught_by: &[
-            ("crash inside recovery", sim("nth_fault", "every_call_fails_buffer_mode")),
+            ("crash inside recovery", sim("nth_fault", "calls_fail_and_machines_crash_after_it")),
             ("torn records, in C", c("crash::torn_records_pile_up_without_harm")),
         ],
     },
@@ -88,14 +88,14 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 7,
         what: "after a failed write the next frame goes behind its place (rocksdb-js #748)",
         place: "engine/src/commit/group.rs",
-        caught_by: &[("nth fault", sim("nth_fault", "every_call_fails_always_mode"))],
+        caught_by: &[("nth fault", sim("nth_fault", "calls_fail_and_machines_crash_after_it"))],
     },
     Mistake {
         number: 8,
         what: "a sync that fails is tried again and believed (CockroachDB #37102, PostgreSQL 2018)",
         place: "engine/src/commit/group.rs",
         caught_by: &[
-            ("nth fault, ordering monitor", sim("nth_fault", "every_call_fails_always_mode")),
+            ("nth fault, ordering monitor", sim("nth_fault", "calls_fail_and_machines_crash_after_it")),
             ("failed sync, in C", c("failing::a_failed_sync_poisons_the_handle")),
         ],
     },
@@ -143,7 +143,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         what: "what a truncation leaves of a batch is passed over (raft-engine #315)",
         place: "engine/src/cursor/mod.rs",
         caught_by: &[
-            ("bounded scripts", sim("protocol", "scripts_from_nothing_always")),
+            ("bounded scripts", sim("protocol", "scripts_in_always_mode")),
             ("truncation, in C", c("checkpoint::a_truncation_inside_a_batch_leaves_the_rest")),
         ],
     },
@@ -151,13 +151,13 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 15,
         what: "a recycled segment keeps its seed, so that old frames are valid in it (RocksDB 9.2)",
         place: "engine/src/format/segment_header.rs",
-        caught_by: &[("crash states, recycling", sim("protocol", "scripts_on_a_log_of_segments_always_recycling"))],
+        caught_by: &[("crash states, recycling", sim("protocol", "scripts_in_always_mode"))],
     },
     Mistake {
         number: 16,
         what: "a failed write is reported and not taken back (Turso #2091)",
         place: "engine/src/commit/group.rs",
-        caught_by: &[("nth fault", sim("nth_fault", "every_call_fails_os_mode"))],
+        caught_by: &[("nth fault", sim("nth_fault", "calls_fail_and_machines_crash_after_it"))],
     },
     Mistake {
         number: 17,
