@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
@@ -32,12 +32,13 @@ pub struct Failure {
     pub what: String,
 }
 
-fn config(persistence: FailurePersistence) -> Config {
+fn config(failures: Option<&Path>) -> Config {
     let mut config = Config::new();
     config.stack_size = 256 << 10;
     config.max_steps = MaxSteps::FailAfter(100_000);
     config.silence_warnings = true;
-    config.failure_persistence = persistence;
+    config.failure_persistence =
+        failures.map_or(FailurePersistence::None, |directory| FailurePersistence::File(Some(directory.to_path_buf())));
     config.ungraceful_shutdown_config.immediately_return_on_panic = true;
     config
 }
@@ -64,8 +65,7 @@ fn keep_last_words() {
 
 /// Runs the scenario up to `runs` times; how often it ran, or how it failed. The order that failed is left as a file in `failures`, if given.
 pub fn explore(scenario: &Scenario, choice: Choice, seed: u64, runs: usize, failures: Option<&Path>) -> Result<u64, Failure> {
-    keep_last_words();
-    scenarios::prepare();
+    prepare(failures);
     // A failed run leaves its threads' stacks behind, and the scheduler in disorder: on a thread of its own that harms nobody.
     thread::scope(|scope| {
         let run = || match choice {
@@ -78,11 +78,10 @@ pub fn explore(scenario: &Scenario, choice: Choice, seed: u64, runs: usize, fail
 }
 
 fn run(scenario: &Scenario, scheduler: impl Scheduler + 'static, failures: Option<&Path>) -> Result<u64, Failure> {
-    let persistence = failures.map_or(FailurePersistence::None, |directory| FailurePersistence::File(Some(directory.to_path_buf())));
     let begun = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&begun);
     let life = scenario.life;
-    let runner = Runner::new(scheduler, config(persistence));
+    let runner = Runner::new(scheduler, config(failures));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         runner.run(move || {
             count.fetch_add(1, Ordering::Relaxed);
@@ -95,8 +94,16 @@ fn run(scenario: &Scenario, scheduler: impl Scheduler + 'static, failures: Optio
     }
 }
 
-/// Runs the scenario once more in the order that `file` holds.
-pub fn replay(scenario: &Scenario, file: &PathBuf) {
-    scenarios::prepare();
-    Runner::new(ReplayScheduler::new_from_file(file).expect("a schedule"), config(FailurePersistence::None)).run(scenario.life);
+/// Runs the scenario once more in the order that `file` holds; what goes wrong is a panic.
+pub fn replay(scenario: &Scenario, file: &Path) -> std::io::Result<()> {
+    let scheduler = ReplayScheduler::new_from_file(file)?;
+    scenarios::prepare(config(None));
+    Runner::new(scheduler, config(None)).run(scenario.life);
+    Ok(())
+}
+
+fn prepare(failures: Option<&Path>) {
+    keep_last_words();
+    // The scheduler remembers for all runs what the first one wants to become of the orders that fail.
+    scenarios::prepare(config(failures));
 }

@@ -4,7 +4,7 @@ mod appending;
 mod ending;
 mod forgetting;
 mod modes;
-pub mod parts;
+mod parts;
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ use crate::world::{Fate, Ledger, SharedLog, World};
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// How large a share of the runs it gets.
+    /// How large a share of the runs it gets; 0 for those that are small enough to be explored to the last order.
     pub share: usize,
     /// Lives it once, and judges.
     pub life: fn(),
@@ -41,11 +41,11 @@ pub fn named(name: &str) -> Option<Scenario> {
 static CLOSED: OnceLock<Image> = OnceLock::new();
 
 /// Makes what the scenarios begin with. To be called before the first of them runs.
-pub fn prepare() {
+pub(crate) fn prepare(config: shuttle::Config) {
     CLOSED.get_or_init(|| {
         let made = Arc::new(OnceLock::new());
         let image = Arc::clone(&made);
-        shuttle::Runner::new(RandomScheduler::new_from_seed(0, 1), shuttle::Config::new()).run(move || {
+        shuttle::Runner::new(RandomScheduler::new_from_seed(0, 1), config).run(move || {
             let world = World::new(&Image::new(), Ledger::default(), always());
             let log = world.open().expect("a new log");
             world.append(&log, 0, 100).expect("its first record");

@@ -9,13 +9,10 @@ use wal_engine::chain::Chain;
 use super::{Scenario, join};
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario { name: "chain_wakes_a_waiter", share: 1, life: chain },
-    Scenario { name: "chain_closes", share: 1, life: chain_closes },
-    Scenario { name: "bell_is_heard", share: 1, life: bell },
+    Scenario { name: "chain_wakes_a_waiter", share: 0, life: chain },
+    Scenario { name: "chain_closes", share: 0, life: chain_closes },
+    Scenario { name: "bell_is_heard", share: 0, life: bell },
 ];
-
-/// Those that are explored to the last order.
-pub const EXHAUSTED: [&str; 3] = ["chain_wakes_a_waiter", "chain_closes", "bell_is_heard"];
 
 /// A waiter that begins to wait while what it waits for happens.
 fn chain() {
