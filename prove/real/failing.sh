@@ -161,6 +161,9 @@ case $systems in
     " ext4 "*) ;;
     *) echo "FAILED: ext4 and at least one more file system are wanted; here are:$systems"; exit 1 ;;
 esac
+# A failed sync poisons; what else fails, like the preparation of a segment, need not.
+poisoned=$(grep -c '^poisoned$' <<< "$outcomes")
+[ $((poisoned * 2)) -gt $cases ] || { echo "FAILED: only $poisoned of $cases handles were poisoned"; exit 1; }
 seconds=$((SECONDS - start))
 echo "on$systems: $cases cases, $cut_cases of them power cuts; $alive times the file system lived on; in $seconds s"
 echo "$checks restarts found everything acknowledged; how the handles took it:"

@@ -138,7 +138,7 @@ static void flush_store(thread_t *thread)
 {
   host_t *host = thread->host;
   wal_error_t err;
-  for (;;) {
+  while (host->writing > 0) {
     sleep_us(draw(&thread->random, PAUSE_US));
     uint64_t durable = wal_durable_seq(host->wal), behind = draw(&thread->random, 64), n = 0;
     uint64_t covered = behind >= 32 ? durable : behind < durable ? durable - behind : 0;
@@ -160,7 +160,7 @@ static void read_along(thread_t *thread)
   host_t *host = thread->host;
   wal_error_t err;
   wal_record_t record;
-  while (host->working > 0) {
+  while (host->writing > 0) {
     wal_cursor_t *cursor = NULL;
     wal_status_t status = wal_replay_open(host->wal, WAL_REPLAY_OLDEST, WAL_REPLAY_RAW, &cursor, &err);
     uint64_t before = 0;
@@ -183,16 +183,14 @@ static void *run_thread(void *context)
 {
   thread_t *thread = context;
   host_t *host = thread->host;
-  if (thread->number > host->plan->writers) {
-    read_along(thread);
-    return NULL;
-  }
   if (thread->number < host->plan->writers) {
     write_records(thread);
-  } else {
+    host->writing--;
+  } else if (thread->number == host->plan->writers) {
     flush_store(thread);
+  } else {
+    read_along(thread);
   }
-  host->working--;
   return NULL;
 }
 
@@ -201,7 +199,7 @@ void host_run(host_t *host)
   pthread_t threads[MOST_WRITERS + 2];
   thread_t contexts[MOST_WRITERS + 2];
   uint32_t count = host->plan->writers + 2;
-  host->working = count - 1;
+  host->writing = host->plan->writers;
   tell(host, (message_t){.kind = WORKING});
   for (uint32_t at = 0; at < count; at++) {
     contexts[at] = (thread_t){host, at, mix(host->seed + at)};

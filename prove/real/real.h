@@ -143,12 +143,12 @@ typedef struct {
   /* Called by many threads at once. */
   void (*tell)(void *context, const message_t *message);
   void *context;
-  atomic_uint working; /* Threads that write or checkpoint. */
+  atomic_uint writing; /* Writers that have not met an error. */
 } host_t;
 
 wal_options_t options_of(const plan_t *plan);
 
-/* Tells that the log is open, and works on it; returns when every thread that writes has met an error. */
+/* Tells that the log is open, and works on it; returns when every writer has met an error. */
 void host_run(host_t *host);
 
 /* Appends `records` records, one at a time, as writer 0, and makes them safe. WAL_OK, or the error that ended it. */
