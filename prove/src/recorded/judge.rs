@@ -61,7 +61,14 @@ impl Judge {
 
     fn state(&mut self, image: Image, moment: &Moment, config: &Config, point: &Point) -> Option<String> {
         let promised = &moment.promised;
-        let numbers = [promised.durable, promised.appended, promised.checkpoint, promised.floor, promised.asked_floor, u64::from(moment.exists) + 2 * u64::from(moment.closed) + moment.kept.as_ref().map_or(0, |kept| 4 + 4 * kept.len() as u64)];
+        let numbers = [
+            promised.durable,
+            promised.appended,
+            promised.checkpoint,
+            promised.floor,
+            promised.asked_floor,
+            u64::from(moment.exists) + 2 * u64::from(moment.closed) + moment.kept.as_ref().map_or(0, |kept| 4 + 4 * kept.len() as u64),
+        ];
         if !self.seen.insert((image.hash(), numbers)) {
             return None;
         }

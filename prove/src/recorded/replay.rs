@@ -107,8 +107,7 @@ pub fn replay(recording: &Recording) -> Replayed {
         }
     }
     let visible = replay.disk.visible_image();
-    let files: BTreeMap<FileName, Vec<u8>> =
-        visible.names().map(|name| (name, visible.read(name).unwrap_or_default().to_vec())).collect();
+    let files: BTreeMap<FileName, Vec<u8>> = visible.names().map(|name| (name, visible.read(name).unwrap_or_default().to_vec())).collect();
     if files != recording.files {
         let differ = |name: &&FileName| files.get(name) != recording.files.get(name);
         let names: Vec<&FileName> = files.keys().chain(recording.files.keys()).filter(differ).collect();

@@ -130,16 +130,47 @@ impl Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Told(Told),
-    Open { directory: i32, name: String, flags: u64, fd: i32 },
-    Close { fd: i32 },
-    MakeDirectory { path: String },
-    Write { fd: i32, offset: u64, bytes: Vec<u8> },
-    Allocate { fd: i32, mode: u64, offset: u64, len: u64 },
+    Open {
+        directory: i32,
+        name: String,
+        flags: u64,
+        fd: i32,
+    },
+    Close {
+        fd: i32,
+    },
+    MakeDirectory {
+        path: String,
+    },
+    Write {
+        fd: i32,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Allocate {
+        fd: i32,
+        mode: u64,
+        offset: u64,
+        len: u64,
+    },
     /// The way through the library, innermost call first; whether the recorder left it out.
-    Sync { fd: i32, way: Vec<u64>, skipped: bool },
-    Rename { directory: i32, from: String, to: String },
-    Unlink { directory: i32, name: String },
-    Other { name: String },
+    Sync {
+        fd: i32,
+        way: Vec<u64>,
+        skipped: bool,
+    },
+    Rename {
+        directory: i32,
+        from: String,
+        to: String,
+    },
+    Unlink {
+        directory: i32,
+        name: String,
+    },
+    Other {
+        name: String,
+    },
 }
 
 impl Record {
@@ -276,9 +307,10 @@ pub fn run(tools: &Tools, scripts: &[Script], skipped: &[u64]) -> Vec<Recording>
         .unwrap_or_else(|error| panic!("{}: {error}", tools.host.display()));
     let told = host.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(lines.as_bytes()));
     let ended = host.wait_with_output();
-    let (said, success) = ended.map_or_else(|error| (error.to_string(), false), |output| {
-        (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.success())
-    });
+    let (said, success) = ended.map_or_else(
+        |error| (error.to_string(), false),
+        |output| (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.success()),
+    );
     assert!(told.is_ok() && success, "the host failed: {said}");
     let recorded = fs::read(&record).unwrap_or_else(|error| panic!("{}: {error}", record.display()));
     let records = parse(&recorded);
@@ -293,9 +325,8 @@ pub fn run(tools: &Tools, scripts: &[Script], skipped: &[u64]) -> Vec<Recording>
 }
 
 fn materialise(image: &Image, dir: &Path) {
-    let written = fs::create_dir(dir).and_then(|()| {
-        image.names().try_for_each(|name| fs::write(dir.join(name.to_string()), image.read(name).unwrap_or_default()))
-    });
+    let written = fs::create_dir(dir)
+        .and_then(|()| image.names().try_for_each(|name| fs::write(dir.join(name.to_string()), image.read(name).unwrap_or_default())));
     written.unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
 }
 
