@@ -449,7 +449,7 @@ fn no_install_is_acknowledged_after_a_failed_sync_of_the_manifest() {
 fn a_failed_sync_of_the_manifest_names_the_records_in_doubt() {
     bounded(|| {
         let disk = Disk::new(1);
-        let watcher = Watcher::new();
+        let watcher = Watcher::default();
         let log = Arc::new(Log::open(watcher.storage(&disk), &config(1 << 20, SyncMode::Os)).unwrap());
         log.append(1, b"k", b"one").unwrap();
         watcher.set({

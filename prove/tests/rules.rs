@@ -93,12 +93,12 @@ fn mixed() -> (Image, Vec<u64>) {
     while log.stat().segments < 4 {
         let last = put(&log, 300);
         data.push(last);
-        if last % 5 == 0 {
+        if last.is_multiple_of(5) {
             let batch: Vec<Entry<'_>> = (0..3).map(|_| Entry { op: OP_PUT, key: b"k", value: b"v" }).collect();
             let last = log.append_batch(&batch[..], Durability::Mode).unwrap();
             data.extend(last - 2..=last);
         }
-        if last % 3 == 0 {
+        if last.is_multiple_of(3) {
             log.checkpoint(0).unwrap();
             log.checkpoint(0).unwrap();
             data.extend([*data.last().unwrap(); 2]);

@@ -1,56 +1,44 @@
-//! scratch
-#![allow(missing_docs, clippy::unwrap_used)]
+//! The real storage code under the crash-state generator, and what happens without each of its syncs: see `wal_prove::recorded`.
+
+use std::env;
+use std::process::ExitCode;
 use std::time::Instant;
-use wal_prove::recorded::{sites, suite, tools::Tools};
-use wal_sim::Budget;
-fn main() {
-    let tools = Tools::get();
-    let budget = Budget { exhaustive: 4, samples: 16, torn: 6, seed: 3 };
-    let len: usize = std::env::args().nth(1).map_or(1, |n| n.parse().unwrap());
-    let t = Instant::now();
-    let show = |name: &str, tried: &suite::Tried| {
-        println!(
-            "{name}: {} scripts, {} ops, {} states, {} distinct, {} twice, {} wrong, {} openings, {:?}",
-            tried.scripts,
-            tried.operations,
-            tried.states,
-            tried.distinct.len(),
-            tried.twice,
-            tried.wrong.len(),
-            tried.openings.iter().map(Vec::len).sum::<usize>(),
-            t.elapsed()
-        );
-        for wrong in tried.wrong.iter().take(12) {
-            println!("  {wrong}");
-        }
+
+use wal_prove::recorded::suite::{self, Tried, run_suite};
+use wal_prove::recorded::tools::Tools;
+
+/// Calls in a script, if no argument says otherwise.
+const SCRIPT_LEN: usize = 2;
+
+fn main() -> ExitCode {
+    let began = Instant::now();
+    let len = env::args().nth(1).map_or(Ok(SCRIPT_LEN), |len| len.parse());
+    let Ok(len) = len else {
+        eprintln!("usage: prove-recorded [calls in a script]");
+        return ExitCode::FAILURE;
     };
-    let a = suite::try_all(tools, &suite::all(len), budget, 50);
-    show("all", &a);
-    let s = suite::try_all(tools, &suite::special(), budget, 12);
-    show("special", &s);
-    let d = suite::try_all(tools, &suite::deaths(tools, &suite::mortal()), budget, 200);
-    show("deaths", &d);
-    let o: Vec<suite::Group> = a.openings.iter().chain(&s.openings).chain(&d.openings).cloned().collect();
-    let o = suite::try_all(tools, &o, budget, 0);
-    show("openings", &o);
-    let w = sites::ways(tools, a.recordings.iter().chain(&s.recordings).chain(&d.recordings).chain(&o.recordings));
-    let seen: std::collections::BTreeSet<_> = w.values().flatten().map(|f| (f.file.clone(), f.line)).collect();
-    println!("{} ways; lines never seen: {:?}", w.len(), sites::lines_in_sources().difference(&seen).collect::<Vec<_>>());
-    let t = Instant::now();
-    let mut all = vec![];
-    for part in [a, s, d, o] {
-        all.extend(part.recordings);
-    }
-    for left in suite::leave_out(tools, &all, budget) {
-        println!(
-            "{} [{}] {}/{}\n    monitor: {}\n    state: {}",
-            left.site.name,
-            left.site.line,
-            left.ran,
-            left.passing,
-            left.monitor.unwrap_or_default(),
-            left.state.unwrap_or(left.spared.map_or("NOT CAUGHT".to_string(), |why| format!("spared: {why}")))
-        );
-    }
-    println!("{:?}", t.elapsed());
+    let tools = Tools::get();
+    let tried = run_suite(tools, len);
+    report(&tried);
+    println!("in {:.1} s; without each sync in turn:", began.elapsed().as_secs_f32());
+    let left = suite::leave_out(tools, &tried.recordings);
+    print!("{}", suite::table(&left));
+    let caught = left.iter().filter(|left| left.is_caught()).count();
+    let spared = left.iter().filter(|left| left.is_spared()).count();
+    println!("in {:.1} s", began.elapsed().as_secs_f32());
+    println!("tally: sync-sites {} sites", left.len());
+    println!("tally: sync-sites-caught {caught} sites");
+    println!("tally: sync-sites-explained {spared} sites");
+    let mut wrong = tried.wrong;
+    wrong.extend(suite::unseen_lines(tools, &tried.recordings));
+    wrong.extend(suite::stale_reasons(&left));
+    wrong.iter().for_each(|wrong| println!("{wrong}"));
+    if wrong.is_empty() && caught + spared == left.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(tried: &Tried) {
+    println!("tally: recorded-scripts {} scripts", tried.scripts);
+    println!("tally: recorded-calls {} operations", tried.operations);
+    println!("tally: recorded-states {} states", tried.distinct.len());
+    println!("tally: recorded-openings {} openings", tried.compared);
 }

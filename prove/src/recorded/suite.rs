@@ -1,6 +1,6 @@
 //! The scripts, and running them all.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -22,7 +22,7 @@ const SEGMENTS: &str = "rrah";
 const MODES: [SyncMode; 3] = [SyncMode::Always, SyncMode::Os, SyncMode::None];
 
 /// Scripts that share a configuration and a beginning, so that they have states in common.
-pub type Group = Vec<Script>;
+type Group = Vec<Script>;
 
 /// Every script of `len` calls behind `prefix`. Each shorter one is the beginning of one of these.
 fn all_behind(prefix: &str, len: usize) -> Vec<String> {
@@ -32,7 +32,7 @@ fn all_behind(prefix: &str, len: usize) -> Vec<String> {
 }
 
 /// All scripts of `len` calls, from nothing and from a log of several segments, in three modes, with and without recycling.
-pub fn all(len: usize) -> Vec<Group> {
+fn all(len: usize) -> Vec<Group> {
     let mut groups = Vec::new();
     for mode in MODES {
         for recycle in [true, false] {
@@ -45,7 +45,7 @@ pub fn all(len: usize) -> Vec<Group> {
 }
 
 /// What no script of calls alone leads to: processes that die between calls, a directory that the host makes, writes that fail half-way, a lost manifest.
-pub fn special() -> Vec<Group> {
+fn special() -> Vec<Group> {
     let mut groups = Vec::new();
     for mode in MODES {
         let script = |steps: &str| Script::new(mode, true, steps);
@@ -67,7 +67,7 @@ pub fn special() -> Vec<Group> {
 }
 
 /// The beginnings of which processes die at every call.
-pub fn mortal() -> Vec<Group> {
+fn mortal() -> Vec<Group> {
     let mut groups = Vec::new();
     for (mode, recycle) in [(SyncMode::Always, true), (SyncMode::Os, false)] {
         let scripts = ["ao", "rr", "bc", "rt", "rrahr", "rrcto", "rrahxr"].map(|steps| Script::new(mode, recycle, steps));
@@ -84,7 +84,7 @@ fn doomed() -> Group {
 }
 
 /// For each call of the first process of these scripts one in which it dies there, and another opens the log and goes on.
-pub fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
+fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
     let mut dying = Vec::new();
     for group in groups {
         for recording in run(tools, group, &[]) {
@@ -100,7 +100,7 @@ pub fn deaths(tools: &Tools, groups: &[Group]) -> Vec<Group> {
 }
 
 /// Openings, by the real code, of states that a power cut left.
-pub fn openings(group: &Group, kept: &[Judged]) -> Group {
+fn openings(group: &Group, kept: &[Judged]) -> Group {
     let Some(script) = group.first() else { return Vec::new() };
     let opening = |judged: &Judged| Script {
         recovery: if judged.moment.kept.is_some() { Recovery::Prefix } else { Recovery::Strict },
@@ -112,6 +112,41 @@ pub fn openings(group: &Group, kept: &[Judged]) -> Group {
     kept.iter().map(opening).collect()
 }
 
+/// How many states are tried for each point. So many torn ones that a whole slot of the manifest is lost in some.
+const BUDGET: Budget = Budget { exhaustive: 4, samples: 16, torn: 18, seed: 3 };
+/// For scripts of calls alone, of which there are many.
+const BUDGET_OF_MANY: Budget = Budget { torn: 6, ..BUDGET };
+
+/// All of it: scripts of `len` calls, and what no script of calls leads to; deaths of processes between any two calls; and openings, by the real
+/// code, of states that a power cut left.
+pub fn run_suite(tools: &Tools, len: usize) -> Tried {
+    // Mostly the long scripts are wanted for their states and the short ones for their recordings.
+    let mut tried = try_all(tools, &all(1), BUDGET, 50);
+    if len > 1 {
+        let mut longer = try_all(tools, &all(len), BUDGET_OF_MANY, 2000);
+        longer.recordings.clear();
+        tried.add(longer);
+    }
+    tried.add(try_all(tools, &special(), BUDGET, 25));
+    tried.add(try_all(tools, &deaths(tools, &mortal()), BUDGET_OF_MANY, 250));
+    let groups = std::mem::take(&mut tried.openings);
+    let mut opened = try_all(tools, &groups, BUDGET_OF_MANY, 0);
+    opened.compared = opened.scripts;
+    tried.add(opened);
+    tried
+}
+
+/// A small part of it.
+pub fn run_small(tools: &Tools) -> Tried {
+    let mut tried = try_all(tools, &all(1), BUDGET_OF_MANY, 100);
+    tried.add(try_all(tools, &special(), BUDGET_OF_MANY, 100));
+    let groups = std::mem::take(&mut tried.openings);
+    let mut opened = try_all(tools, &groups, BUDGET_OF_MANY, 0);
+    opened.compared = opened.scripts;
+    tried.add(opened);
+    tried
+}
+
 /// What was tried.
 #[derive(Default)]
 pub struct Tried {
@@ -121,9 +156,11 @@ pub struct Tried {
     /// Of the states, those that differ in image or in what was acknowledged.
     pub distinct: HashSet<(u64, u64)>,
     pub twice: u64,
+    /// Openings by the real code, which showed what they should.
+    pub compared: u64,
     pub wrong: Vec<String>,
     pub recordings: Vec<Recording>,
-    pub openings: Vec<Group>,
+    openings: Vec<Group>,
 }
 
 impl Tried {
@@ -133,6 +170,7 @@ impl Tried {
         self.states += other.states;
         self.distinct.extend(other.distinct);
         self.twice += other.twice;
+        self.compared += other.compared;
         self.wrong.extend(other.wrong);
         self.recordings.extend(other.recordings);
         self.openings.extend(other.openings);
@@ -140,7 +178,7 @@ impl Tried {
 }
 
 /// Calls `job` for each number below `count`, in as many threads as there are processors.
-pub fn in_parallel(count: usize, job: impl Fn(usize) + Sync) {
+fn in_parallel(count: usize, job: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
     thread::scope(|scope| {
@@ -159,7 +197,7 @@ pub fn in_parallel(count: usize, job: impl Fn(usize) + Sync) {
 }
 
 /// Runs groups of scripts and judges every point of each recording. `keep_every`: of so many states one is kept to be opened by the real code.
-pub fn try_all(tools: &Tools, groups: &[Group], budget: Budget, keep_every: u64) -> Tried {
+fn try_all(tools: &Tools, groups: &[Group], budget: Budget, keep_every: u64) -> Tried {
     let tried = Mutex::new(Tried::default());
     in_parallel(groups.len(), |number| {
         let part = try_group(tools, &groups[number], budget, keep_every);
@@ -221,7 +259,7 @@ fn compared(recording: &Recording, replayed: &Replayed) -> Option<String> {
 }
 
 /// Sites whose syncs nothing would miss, and why they are there all the same.
-pub const SPARED: [(&str, &str); 12] = [
+pub const SPARED: [(&str, &str); 14] = [
     ("manifest.rs rebuild", "the recovery that follows syncs the directory before it commits; once in a disaster"),
     ("manifest.rs rebuild < log/open.rs open", "the same"),
     (
@@ -237,18 +275,18 @@ pub const SPARED: [(&str, &str); 12] = [
     ("spares.rs prepare_fresh < prepare_one < ensure < commit/exclusive.rs swap_forgotten", SWAP),
     ("spares.rs finish < prepare_fresh < prepare_one < ensure < commit/exclusive.rs swap_forgotten", SWAP),
     ("spares.rs sync_dir < finish < prepare_fresh < prepare_one < ensure < commit/exclusive.rs swap_forgotten", SWAP),
-    (
-        "spares.rs finish < prepare_recycled < prepare_one < ensure < recovery/recover.rs recover",
-        "the recovered segment is synced, its header with it, before the manifest names it; shared with callers that need it",
-    ),
+    ("spares.rs finish < prepare_recycled < prepare_one < ensure < recovery/recover.rs recover", RECOVERED),
+    ("spares.rs finish < prepare_fresh < prepare_one < ensure < recovery/recover.rs recover", RECOVERED),
+    ("spares.rs prepare_fresh < prepare_one < ensure < recovery/recover.rs recover", RECOVERED),
     ("spares.rs sync_dir < finish < prepare_recycled < prepare_one < ensure < commit/exclusive.rs make_dirty", FURTHER),
     ("spares.rs sync_dir < finish < prepare_recycled < prepare_one < ensure < commit/exclusive.rs rotate", FURTHER),
 ];
 
+const RECOVERED: &str = "the recovered segment is synced as a whole before the manifest names it; shared with callers that need it";
 const SWAP: &str = "a log that is dirty has a spare ready, and one that is not makes no swap; shared with callers that need it";
 const FURTHER: &str = "before a rotation goes into this segment it prepares a further one, which syncs the directory, and until then the blocks are \
      durable under the name that they had; shared with callers that need it";
-/// Of the scripts that pass a spared site, so many are run.
+/// Of the scripts that pass a spared site, or one that the monitor has caught, so many are run.
 const SPARED_SCRIPTS: usize = 40;
 
 /// What leaving out the syncs of a site does.
@@ -265,11 +303,21 @@ pub struct Left {
 }
 
 /// Leaves out the syncs of each site in turn. `recordings` are those with all syncs in their places.
-pub fn leave_out(tools: &Tools, recordings: &[Recording], budget: Budget) -> Vec<Left> {
-    let sites = sites::sites(&sites::ways(tools, recordings));
+pub fn leave_out(tools: &Tools, recordings: &[Recording]) -> Vec<Left> {
+    leave_out_of(tools, recordings, sites::sites(&sites::ways(tools, recordings)))
+}
+
+/// The same for the three calls of the posix code alone, each with all that come through it.
+pub fn leave_out_posix(tools: &Tools, recordings: &[Recording]) -> Vec<Left> {
+    let mut sites = sites::sites(&sites::ways(tools, recordings));
+    sites.retain(|site| site.line.is_empty());
+    leave_out_of(tools, recordings, sites)
+}
+
+fn leave_out_of(tools: &Tools, recordings: &[Recording], sites: Vec<Site>) -> Vec<Left> {
     let left = Mutex::new(Vec::new());
     in_parallel(sites.len(), |number| {
-        let outcome = leave_out_one(tools, &sites[number], recordings, budget);
+        let outcome = leave_out_one(tools, &sites[number], recordings);
         left.lock().unwrap().push((number, outcome));
     });
     let mut left = left.into_inner().unwrap();
@@ -278,15 +326,15 @@ pub fn leave_out(tools: &Tools, recordings: &[Recording], budget: Budget) -> Vec
 }
 
 /// First with a few states for each point, which mostly suffices; then, if nothing was caught, with many more.
-fn leave_out_one(tools: &Tools, site: &Site, recordings: &[Recording], budget: Budget) -> Left {
+fn leave_out_one(tools: &Tools, site: &Site, recordings: &[Recording]) -> Left {
     let skipped: Vec<u64> = site.ways.iter().map(|way| sites::number_of(way)).collect();
     let passes = |record: &Record| matches!(record, Record::Sync { way, .. } if site.ways.contains(way));
     let passing: Vec<&Recording> = recordings.iter().filter(|recording| recording.records.iter().any(passes)).collect();
     let spared = SPARED.iter().find(|(name, _)| *name == site.name).map(|(_, why)| *why);
     let mut left = Left { site: site.clone(), spared, passing: passing.len(), ran: 0, monitor: None, state: None };
     let (most, budgets) = match spared {
-        Some(_) => (SPARED_SCRIPTS, vec![budget]),
-        None => (usize::MAX, vec![budget, Budget { torn: 24, ..budget }]),
+        Some(_) => (SPARED_SCRIPTS, vec![BUDGET_OF_MANY]),
+        None => (usize::MAX, vec![BUDGET_OF_MANY, BUDGET]),
     };
     for budget in budgets {
         let mut judge = Judge { budget, full_every: 1, ..Judge::default() };
@@ -308,7 +356,53 @@ fn leave_out_one(tools: &Tools, site: &Site, recordings: &[Recording], budget: B
                     return left;
                 }
             }
+            if left.monitor.is_some() && left.ran >= SPARED_SCRIPTS {
+                return left;
+            }
         }
     }
     left
+}
+
+impl Left {
+    /// Whether a bad state was found, or the monitor saw that a rule was broken.
+    pub fn is_caught(&self) -> bool {
+        self.state.is_some() || self.monitor.is_some()
+    }
+
+    /// Whether it was not caught, and the reason is known.
+    pub fn is_spared(&self) -> bool {
+        !self.is_caught() && self.spared.is_some()
+    }
+}
+
+/// For people: each site, and what came of leaving out its syncs.
+pub fn table(left: &[Left]) -> String {
+    let mut text = String::new();
+    for left in left {
+        let line = if left.site.line.is_empty() { String::new() } else { format!(" (lines {})", left.site.line) };
+        let outcome = match (&left.state, &left.monitor, left.spared) {
+            (Some(state), _, _) => format!("caught by a state: {state}"),
+            (None, Some(violation), _) => format!("caught by the monitor: {violation}"),
+            (None, None, Some(why)) => format!("not missed: {why}"),
+            (None, None, None) => "NOT CAUGHT".into(),
+        };
+        let outcome: String = outcome.chars().take(300).collect();
+        text.push_str(&format!("  {}{line}\n      {outcome}\n", left.site.name));
+    }
+    text
+}
+
+/// Reasons that are given for sites that there are not, or that are caught.
+pub fn stale_reasons(left: &[Left]) -> Vec<String> {
+    let stale = SPARED.iter().filter(|(name, _)| !left.iter().any(|left| left.site.name == *name && left.is_spared()));
+    stale.map(|(name, _)| format!("no longer to be explained: {name}")).collect()
+}
+
+/// Lines of the engine that sync something and that no recording has passed.
+pub fn unseen_lines(tools: &Tools, recordings: &[Recording]) -> Vec<String> {
+    let seen: BTreeSet<(String, u32)> =
+        sites::ways(tools, recordings).into_values().flatten().map(|frame| (frame.file, frame.line)).collect();
+    let lines = sites::lines_in_sources();
+    lines.difference(&seen).map(|(file, line)| format!("no script comes to the sync in {file}:{line}")).collect()
 }
