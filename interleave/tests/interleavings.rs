@@ -18,7 +18,7 @@ const RUNS: usize = 1500;
 /// Runs that one worker makes in a row.
 const CHUNK: usize = 250;
 /// No part has as many orders.
-const EVERY: usize = 3_000_000;
+const EVERY: usize = 1_000_000;
 
 #[derive(Clone, Copy)]
 struct Chunk {
