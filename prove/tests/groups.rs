@@ -99,7 +99,7 @@ fn a_failed_sync_is_heard_by_all_who_wait_for_it() {
                 if let Ok(seq) = outcome {
                     disk.acknowledge(seq);
                 }
-                assert_eq!(outcome.map_err(|error| error.code), Err(Code::Failed));
+                assert_eq!(outcome.map_err(|error| error.code), Err(Code::Failed), "a call was not told that its sync failed");
             }
         });
         disk.assert_ordered();

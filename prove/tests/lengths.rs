@@ -15,15 +15,15 @@ const LONGEST: usize = (MIN_SEGMENT_BYTES - SEGMENT_OVERHEAD_BYTES) as usize;
 /// What a batch of one record has beside it.
 const BATCH_TABLE: usize = BATCH_COUNT_LEN + BATCH_ENTRY_LEN;
 
-fn records(image: &Image) -> Vec<(u64, Vec<u8>)> {
+fn records(image: &Image) -> Result<Vec<(u64, Vec<u8>)>> {
     let disk = Disk::from_image(image, 2);
-    let log = Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap();
-    let mut cursor = log.replay(seq::OLDEST, ReplayOptions::default()).unwrap();
+    let log = Log::open(disk.storage(), &config(SyncMode::Always, true))?;
+    let mut cursor = log.replay(seq::OLDEST, ReplayOptions::default())?;
     let mut records = Vec::new();
-    while let Some(record) = cursor.next().unwrap() {
+    while let Some(record) = cursor.next()? {
         records.push((record.seq, record.value.to_vec()));
     }
-    records
+    Ok(records)
 }
 
 /// A record of this length between two short ones, written by `append`.
@@ -45,7 +45,8 @@ fn try_length(len: usize, fits: bool, append: impl Fn(&Log<SimStorage>, &[u8]) -
         } else {
             drop(log);
         }
-        assert!(records(&disk.durable_image()) == expected, "{len} bytes, closed: {closes}");
+        let found = records(&disk.durable_image()).unwrap_or_else(|error| panic!("{len} bytes, closed: {closes}: {error:?}"));
+        assert!(found == expected, "{len} bytes, closed: {closes}: not what was appended");
     }
 }
 

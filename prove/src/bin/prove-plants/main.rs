@@ -10,18 +10,19 @@ mod mistakes;
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
-use std::io::{Read, Seek};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mistakes::{MISTAKES, Test};
+use mistakes::{C_TESTS, INTERLEAVINGS, MISTAKES, Test};
 
 /// A test that takes longer has not caught anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PLANTS: &str = "--cfg wal_plants";
 /// How much of what a test says stands in the table.
 const SAID_CHARS: usize = 90;
@@ -30,21 +31,18 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.current_dir(root()).env("RUSTFLAGS", PLANTS).env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cargo
-}
-
 /// The test programs by package and name.
 type Programs = BTreeMap<(String, String), PathBuf>;
 
-/// Builds the tests of some packages with the mistakes in.
-fn build(arguments: &[&str], target_dir: &Path, programs: &mut Programs) -> Result<(), String> {
-    let mut cargo = cargo();
-    cargo.args(["test", "--no-run", "--quiet", "--locked", "--message-format=json-render-diagnostics"]).args(arguments);
-    let output =
-        cargo.arg("--target-dir").arg(target_dir).stderr(Stdio::inherit()).output().map_err(|error| format!("{cargo:?}: {error}"))?;
+/// Builds the tests of some packages; with the mistakes in, if `flags` say so.
+fn build(arguments: &[&str], flags: Option<&str>, target_dir: &Path, programs: &mut Programs) -> Result<(), String> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(root()).args(["test", "--no-run", "--quiet", "--locked", "--message-format=json-render-diagnostics"]).args(arguments);
+    if let Some(flags) = flags {
+        cargo.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    }
+    let cargo = cargo.arg("--target-dir").arg(target_dir).stderr(Stdio::inherit());
+    let output = cargo.output().map_err(|error| format!("{cargo:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{cargo:?}: {}", output.status));
     }
@@ -72,9 +70,31 @@ struct Outcome {
     said: String,
 }
 
+fn program<'a>(programs: &'a Programs, test: &Test) -> Result<&'a Path, String> {
+    let program = programs.get(&(test.package.into(), test.target.into()));
+    program.map(PathBuf::as_path).ok_or_else(|| format!("{test} was not built"))
+}
+
+/// The tests of interleavings plant mistakes by themselves, and say in a line for each what found it.
+fn run_interleavings(programs: &Programs, plant: u8) -> Result<Outcome, String> {
+    static SAID: OnceLock<Result<(String, f64), String>> = OnceLock::new();
+    let said = SAID.get_or_init(|| {
+        let began = Instant::now();
+        let output = Command::new(program(programs, &INTERLEAVINGS)?).output().map_err(|error| format!("{INTERLEAVINGS}: {error}"))?;
+        Ok((String::from_utf8_lossy(&output.stdout).into(), began.elapsed().as_secs_f64()))
+    });
+    let (said, seconds) = said.as_ref().map_err(String::clone)?;
+    let line = said.lines().find(|line| line.starts_with(&format!("mistake {plant} "))).ok_or("not tried by the interleavings")?;
+    let found = line.split_once("found by ").map(|(_, found)| found);
+    Ok(Outcome { passed: found.is_none(), seconds: *seconds, said: found.unwrap_or("").chars().take(SAID_CHARS).collect() })
+}
+
 /// Runs one test with a mistake planted, or none.
 fn run(programs: &Programs, test: &Test, plant: u8) -> Result<Outcome, String> {
-    let program = programs.get(&(test.package.into(), test.target.into())).ok_or_else(|| format!("{test} was not built"))?;
+    if *test == INTERLEAVINGS {
+        return run_interleavings(programs, plant);
+    }
+    let program = program(programs, test)?;
     let mut output = tempfile().map_err(|error| format!("no file for what {test} says: {error}"))?;
     let sink = || output.try_clone().map(Stdio::from).map_err(|error| error.to_string());
     let mut command = Command::new(program);
@@ -103,12 +123,12 @@ fn run(programs: &Programs, test: &Test, plant: u8) -> Result<Outcome, String> {
 }
 
 /// A file without a name.
-fn tempfile() -> std::io::Result<std::fs::File> {
+fn tempfile() -> io::Result<File> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!("prove-plants.{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let path = env::temp_dir().join(name);
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
     Ok(file)
 }
 
@@ -130,26 +150,32 @@ fn spread<T: Sync, R: Send>(work: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R>
             scope.spawn(|| {
                 while let Some((at, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, work.get(at)?))) {
                     let result = each(item);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn prove() -> Result<(), String> {
-    let target_dir = env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from).join("plants");
+    let target_dir = env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let began = Instant::now();
     let mut programs = Programs::new();
-    build(&["--package", "wal-prove", "--package", "wal-ffi-tests"], &target_dir, &mut programs)?;
-    build(&["--manifest-path", "models/Cargo.toml"], &target_dir, &mut programs)?;
+    let planted = target_dir.join("plants");
+    let mut arguments = vec!["--package", "wal-prove", "--package", "wal-ffi-tests"];
+    for test in MISTAKES.iter().flat_map(|mistake| mistake.caught_by).map(|(_, test)| test).filter(|test| **test != INTERLEAVINGS) {
+        arguments.extend(["--test", test.target]);
+    }
+    build(&arguments, Some(PLANTS), &planted, &mut programs)?;
+    // These have the mistakes in by a feature, and are built already where they have been run.
+    let interleavings = ["--manifest-path", "interleave/Cargo.toml", "--release", "--features", "plants", "--test", "planted"];
+    build(&interleavings, None, &target_dir, &mut programs)?;
     // The C tests build the library and themselves when they are run.
-    let program = programs.get(&("ffi-tests".into(), "c".into())).ok_or("the C tests were not built")?;
-    let mut lists = Command::new(program);
-    lists.current_dir(root()).args(["the_lists_agree", "--exact"]).env("RUSTFLAGS", PLANTS).stdout(Stdio::null());
+    let mut lists = Command::new(program(&programs, &C_TESTS)?);
+    lists.current_dir(root()).args([C_TESTS.name, "--exact"]).env("RUSTFLAGS", PLANTS).stdout(Stdio::null());
     if !lists.status().is_ok_and(|status| status.success()) {
         return Err(format!("{lists:?} failed"));
     }
@@ -159,6 +185,7 @@ fn prove() -> Result<(), String> {
     let mut tests: Vec<&Test> = MISTAKES.iter().flat_map(|mistake| mistake.caught_by).map(|(_, test)| test).collect();
     tests.sort_unstable();
     tests.dedup();
+    tests.retain(|test| **test != INTERLEAVINGS);
     let sound = spread(&tests, |test| run(&programs, test, 0));
     for (test, outcome) in tests.iter().zip(sound) {
         let outcome = outcome?;

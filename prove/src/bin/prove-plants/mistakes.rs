@@ -28,9 +28,17 @@ const fn c(name: &'static str) -> Test {
     Test { package: "ffi-tests", target: "c", name }
 }
 
-const fn model(target: &'static str, name: &'static str) -> Test {
-    Test { package: "models", target, name }
+/// A test of damage.
+const fn damage(name: &'static str) -> Test {
+    sim("damage", name)
 }
+
+/// The test that builds what the tests in C need.
+pub(crate) const C_TESTS: Test = c("the_lists_agree");
+
+/// The tests of interleavings, which plant the mistakes that need two threads by themselves.
+pub(crate) const INTERLEAVINGS: Test = Test { package: "interleave", target: "planted", name: "all scenarios" };
+const THREADS: (&str, Test) = ("interleavings", INTERLEAVINGS);
 
 /// A mistake. `engine/src/plants.rs` numbers them alike.
 pub(crate) struct Mistake {
@@ -67,13 +75,13 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 4,
         what: "a damaged frame is taken for the end, whatever vouches for it behind (Pebble #453, NATS)",
         place: "engine/src/recovery/ending.rs",
-        caught_by: &[("flips", sim("damage", "flips_after_a_kill"))],
+        caught_by: &[("flips", damage("a_log_synced_record_by_record"))],
     },
     Mistake {
         number: 5,
         what: "the watermark is written in one mode only, SYNC_ALWAYS (Pebble #6031: only with a metric switched on)",
         place: "engine/src/commit/append.rs",
-        caught_by: &[],
+        caught_by: &[("flips across configurations", damage("a_log_synced_by_the_system"))],
     },
     Mistake {
         number: 6,
@@ -104,6 +112,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         what: "who waits for another's sync is not told that it failed (RocksDB #3096)",
         place: "engine/src/commit/group.rs",
         caught_by: &[
+            THREADS,
             ("failing syncs and threads", sim("groups", "a_failed_sync_is_heard_by_all_who_wait_for_it")),
             ("failed sync, in C", c("failing::a_failed_sync_reaches_everybody_who_waits_for_it")),
         ],
@@ -112,7 +121,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 10,
         what: "what is written while a sync runs is counted as synced (RocksDB #10560)",
         place: "engine/src/commit/group.rs",
-        caught_by: &[("ordering monitor and threads", sim("groups", "what_is_written_during_a_sync_is_not_synced_by_it"))],
+        caught_by: &[THREADS, ("ordering monitor and threads", sim("groups", "what_is_written_during_a_sync_is_not_synced_by_it"))],
     },
     Mistake {
         number: 11,
@@ -127,16 +136,13 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 12,
         what: "a checkpoint licenses to forget all in front of its record, the store's or not (laurus #876, NodeDB #160)",
         place: "engine/src/protocol/checkpoint.rs",
-        caught_by: &[
-            ("model check", model("protocol", "nothing_acknowledged_is_lost")),
-            ("protocol, in C", c("crash::the_protocol_survives_a_crash_at_every_step_with_writers")),
-        ],
+        caught_by: &[THREADS, ("protocol, in C", c("crash::the_protocol_survives_a_crash_at_every_step_with_writers"))],
     },
     Mistake {
         number: 13,
         what: "a checkpoint writes the end that it saw over a newer one, of a segment that is gone (SQLite 3.7.0 to 3.51.2)",
         place: "engine/src/retention/mod.rs",
-        caught_by: &[],
+        caught_by: &[THREADS],
     },
     Mistake {
         number: 14,
@@ -163,7 +169,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 17,
         what: "a file that has been cut is not noticed (RocksDB #12488)",
         place: "engine/src/segment/head.rs",
-        caught_by: &[("cuts", sim("damage", "cuts_after_a_kill"))],
+        caught_by: &[("cuts", damage("a_log_synced_record_by_record"))],
     },
     Mistake {
         number: 18,
