@@ -140,7 +140,7 @@ impl Suites {
 
     /// All of one suite.
     pub fn whole(&self, run: &Run, kind: Kind) -> (Done, Option<Failed>) {
-        self.slice(run, kind, Slice { first: 0, items: self.items(kind), until: None })
+        self.slice(run, kind, Slice::whole(self.items(kind)))
     }
 
     fn slice(&self, run: &Run, kind: Kind, slice: Slice) -> (Done, Option<Failed>) {
@@ -159,7 +159,8 @@ impl Suites {
         let mut next = Kind::ALL.map(|kind| items_row(kind).map_or(0, |row| sums.cases(row)));
         while Instant::now() < until {
             for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
-                let slice = Slice { first: *next, items: u64::MAX, until: Some(until.min(Instant::now() + LONG_PART * kind.share())) };
+                let turn = until.min(Instant::now() + LONG_PART * kind.share());
+                let slice = Slice { first: *next, items: u64::MAX, until: Some(turn), run_until: Some(until) };
                 let (done, failed) = self.slice(run, kind, slice);
                 rows.add(kind, &done, failed.is_some(), run.threads);
                 *next += done.items;
