@@ -67,7 +67,7 @@ const CI_LIVES: u64 = 600;
 /// The logs that are damaged; each is closed cleanly and killed.
 const DAMAGED: [Made; 4] = [Made::Always, Made::Recycled, Made::System, Made::Fragments];
 /// Damage to one log in a long run: what is left to try are pairs.
-const LONG_DAMAGE: Extent = Extent { flip_one_of: 997, cut_one_of: 97, pairs: 20_000, seed: 0, threads: 1 };
+const LONG_DAMAGE: Extent = Extent { flip_one_of: 9973, cut_one_of: 997, pairs: 1000, seed: 0, threads: 1 };
 
 /// Everything that the items of the suites are made from.
 pub struct Suites {
