@@ -29,7 +29,8 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-plants prove-models prove-fuzz bench install uninstall clean help FORCE
+.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-kills prove-failing-disk \
+	prove-interleavings prove-models prove-fuzz prove-plants bench install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -109,7 +110,7 @@ plants:
 # The proof: every suite, then one table of what they tried. A suite is a target below and a word in PROVE_SUITES. What it prints as
 # `tally: NAME COUNT UNIT` goes into the table.
 PROVE_DIR    := $(CARGO_DIR)/prove-logs
-PROVE_SUITES := prove-simulated prove-plants prove-models prove-fuzz
+PROVE_SUITES := prove-simulated prove-kills prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants
 
 # $(call proves,name,command): runs a suite, shows what it says if it fails, and collects its counts.
 proves = mkdir -p $(PROVE_DIR); echo "  PROVE   $(1)"; \
@@ -127,6 +128,15 @@ prove-simulated:
 	@echo "  PROVE   simulated"
 	$(Q)$(CARGO) build $(QUIET) --locked --profile prove -p wal-prove --bin prove
 	$(Q)RUST_BACKTRACE=0 $(CARGO_DIR)/prove/prove $(if $(LONG),--long $(LONG)) --tally $(PROVE_DIR)/tally
+
+prove-kills: build/libwal.a
+	$(Q)$(call proves,kills,$(MAKE) --no-print-directory -C prove/real kills)
+
+prove-failing-disk: build/libwal.a
+	$(Q)$(call proves,failing-disk,$(MAKE) --no-print-directory -C prove/real failing-disk)
+
+prove-interleavings:
+	$(Q)$(call proves,interleavings,$(CARGO) test $(QUIET) --locked --release --manifest-path interleave/Cargo.toml -- --nocapture)
 
 prove-plants:
 	$(Q)$(call proves,plants,$(CARGO) run $(QUIET) --locked -p wal-prove --bin prove-plants)

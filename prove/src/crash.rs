@@ -245,7 +245,7 @@ fn examine_again(disk: &Disk, case: &Case<'_>, shown: Shown) -> Result<()> {
     }
     log.close()?;
     let last = shown.last + added.len() as u64;
-    let added: Vec<Known> = (first..).zip(added).map(|(seq, value)| Known { op: OP_PUT, value, batch_last: seq, records: 1 }).collect();
+    let added: Vec<Known> = (first..).zip(added).map(|(seq, value)| Known { op: OP_PUT, value, batch_last: seq }).collect();
     let known = |seq: u64| if seq < first { history.get(&seq) } else { added.get((seq - first) as usize) };
     let after = Promised { durable: last, appended: last, ..*promised };
     let (_, third) = check_open_with(disk, config, &after, &known)?;

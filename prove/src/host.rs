@@ -81,8 +81,6 @@ pub struct Known {
     pub op: u8,
     pub value: Vec<u8>,
     pub batch_last: u64,
-    /// In the batch.
-    pub records: u64,
 }
 
 pub type History = BTreeMap<u64, Known>;
@@ -198,9 +196,8 @@ impl Host {
 
     /// Takes note of records that are about to be handed over.
     fn expect(&mut self, first: u64, records: &[(u8, Vec<u8>)]) {
-        let count = records.len() as u64;
-        let batch_last = first + count - 1;
-        let known = |(op, value): &(u8, Vec<u8>)| Known { op: *op, value: value.clone(), batch_last, records: count };
+        let batch_last = first + records.len() as u64 - 1;
+        let known = |(op, value): &(u8, Vec<u8>)| Known { op: *op, value: value.clone(), batch_last };
         self.change(first, records.iter().map(known).collect());
         self.disk.mark(Mark::Appended(batch_last));
     }
@@ -289,7 +286,7 @@ impl Host {
             let (last, durable) = (log.last_seq(), log.durable_seq());
             self.disk.acknowledge(durable);
             if self.config.sync_mode == SyncMode::Batch && outcome.is_ok() {
-                let newest = self.history.get(&last).map_or(1, |known| known.records);
+                let newest = self.history.values().rev().take_while(|known| known.batch_last == last).count() as u64;
                 assert!(last - durable <= u64::from(BATCH_RECORDS).max(newest), "{last} records, {durable} durable: more than a batch");
             }
         }

@@ -26,6 +26,15 @@ pub struct Slice {
     pub first: u64,
     pub items: u64,
     pub until: Option<Instant>,
+    /// When the whole run is to end, for those who watch it.
+    pub run_until: Option<Instant>,
+}
+
+impl Slice {
+    /// All of a suite.
+    pub fn whole(items: u64) -> Slice {
+        Slice { first: 0, items, until: None, run_until: None }
+    }
 }
 
 /// What became of it.
@@ -120,7 +129,7 @@ impl<'a> Progress<'a> {
         let elapsed = self.began.elapsed().as_secs_f64();
         let by_items = (done.items > 0 && self.slice.items < u64::MAX)
             .then(|| elapsed * (self.slice.items.saturating_sub(done.items)) as f64 / done.items as f64);
-        let by_time = self.slice.until.map(|until| until.saturating_duration_since(self.shown).as_secs_f64());
+        let by_time = self.slice.run_until.map(|until| until.saturating_duration_since(self.shown).as_secs_f64());
         let left = [by_items, by_time].into_iter().flatten().reduce(f64::min);
         let line = format!(
             "{}: {} items, {} cases, {} distinct states, {:.0} cases a second, {}",

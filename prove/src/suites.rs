@@ -6,7 +6,8 @@ use wal_engine::config::SyncMode;
 use wal_sim::Budget;
 
 use crate::chance::mix;
-use crate::crash::{self, Count, Counts, Depth, Failure};
+use crate::crash::{self, Count, Counts, Depth, Failure, verdict};
+use crate::damage::{self, Extent, Made};
 use crate::faults::Faults;
 use crate::lives::{self, Lives};
 use crate::run::{Done, Failed, Run, Slice};
@@ -28,10 +29,11 @@ pub enum Kind {
     Lives,
     Faults,
     Pairs,
+    Damage,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Scripts, Kind::Lives, Kind::Faults, Kind::Pairs];
+    pub const ALL: [Kind; 5] = [Kind::Scripts, Kind::Lives, Kind::Faults, Kind::Pairs, Kind::Damage];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Lives => "lives",
             Kind::Faults => "faults",
             Kind::Pairs => "pairs",
+            Kind::Damage => "damage",
         }
     }
 
@@ -48,7 +51,8 @@ impl Kind {
             Kind::Scripts => 9,
             Kind::Lives => 7,
             Kind::Faults => 1,
-            Kind::Pairs => 3,
+            Kind::Pairs => 2,
+            Kind::Damage => 1,
         }
     }
 }
@@ -59,6 +63,11 @@ const LONG_PART: Duration = Duration::from_secs(6);
 const PAIRS_STRIDE: u64 = 6;
 /// Random lives in CI.
 const CI_LIVES: u64 = 600;
+
+/// The logs that are damaged; each is closed cleanly and killed.
+const DAMAGED: [Made; 4] = [Made::Always, Made::Recycled, Made::System, Made::Fragments];
+/// Damage to one log in a long run: what is left to try are pairs.
+const LONG_DAMAGE: Extent = Extent { flip_one_of: 9973, cut_one_of: 997, pairs: 1000, seed: 0, threads: 1 };
 
 /// Everything that the items of the suites are made from.
 pub struct Suites {
@@ -79,7 +88,8 @@ impl Suites {
         match (kind, self.size) {
             (Kind::Scripts, _) => self.scripts.count(),
             (Kind::Lives, Size::Ci) => CI_LIVES,
-            (Kind::Lives, Size::Long) => u64::MAX,
+            (Kind::Lives | Kind::Damage, Size::Long) => u64::MAX,
+            (Kind::Damage, Size::Ci) => DAMAGED.len() as u64 * 2,
             (Kind::Faults, _) | (Kind::Pairs, Size::Long) => self.faults.count(),
             (Kind::Pairs, Size::Ci) => self.faults.count() / PAIRS_STRIDE,
         }
@@ -93,10 +103,10 @@ impl Suites {
             (Kind::Scripts, Size::Long) => Depth { budget: budget(128, 384), deep: 3, deep_budget: budget(16, 6) },
             (Kind::Lives, Size::Ci) => Depth { budget: budget(32, 24), deep: 1, deep_budget },
             (Kind::Lives, Size::Long) => Depth { budget: budget(64, 96), deep: 2, deep_budget: budget(8, 4) },
-            (Kind::Faults | Kind::Pairs, Size::Ci) => {
+            (Kind::Faults | Kind::Pairs | Kind::Damage, Size::Ci) => {
                 Depth { budget: Budget { exhaustive: 3, samples: 4, torn: 2, seed }, deep: 0, deep_budget }
             }
-            (Kind::Faults | Kind::Pairs, Size::Long) => Depth { budget: budget(16, 6), deep: 0, deep_budget },
+            (Kind::Faults | Kind::Pairs | Kind::Damage, Size::Long) => Depth { budget: budget(16, 6), deep: 0, deep_budget },
         }
     }
 
@@ -112,14 +122,25 @@ impl Suites {
             (Kind::Lives, _) => lives::live(&Lives { steps: (5, 30), lives: (1, 4) }, seed, item, &depth, &run.seen),
             (Kind::Faults, _) => self.faults.try_one(item, None, &run.seen),
             (Kind::Pairs, Size::Long) => self.faults.try_one(item, Some(&depth), &run.seen),
+            (Kind::Damage, _) => self.damage(seed, item),
             // Which ones follows from the seed.
             (Kind::Pairs, Size::Ci) => self.faults.try_one(item * PAIRS_STRIDE + mix(seed, item) % PAIRS_STRIDE, Some(&depth), &run.seen),
         }
     }
 
+    /// Damages one of the logs; other seeds damage it elsewhere.
+    fn damage(&self, seed: u64, item: u64) -> Result<Counts, Failure> {
+        let began = Instant::now();
+        let made = DAMAGED[(item / 2) as usize % DAMAGED.len()];
+        let extent = if self.size == Size::Ci { Extent::WHOLE } else { LONG_DAMAGE };
+        let damaged =
+            verdict(|| Ok(damage::run_one(made, item.is_multiple_of(2), &Extent { seed: mix(seed, item), threads: 1, ..extent })))?;
+        Ok(Counts { first: Count { cases: damaged.damages(), states: 0, busy: began.elapsed() }, ..Counts::default() })
+    }
+
     /// All of one suite.
     pub fn whole(&self, run: &Run, kind: Kind) -> (Done, Option<Failed>) {
-        self.slice(run, kind, Slice { first: 0, items: self.items(kind), until: None })
+        self.slice(run, kind, Slice::whole(self.items(kind)))
     }
 
     fn slice(&self, run: &Run, kind: Kind, slice: Slice) -> (Done, Option<Failed>) {
@@ -135,10 +156,11 @@ impl Suites {
         rows: &mut Rows,
         mut save: impl FnMut(&Rows) -> Result<(), E>,
     ) -> Result<Option<(Kind, Failed)>, E> {
-        let mut next = Kind::ALL.map(|kind| if kind == Kind::Lives { 0 } else { sums.cases(items_row(kind)) });
+        let mut next = Kind::ALL.map(|kind| items_row(kind).map_or(0, |row| sums.cases(row)));
         while Instant::now() < until {
             for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
-                let slice = Slice { first: *next, items: u64::MAX, until: Some(until.min(Instant::now() + LONG_PART * kind.share())) };
+                let turn = until.min(Instant::now() + LONG_PART * kind.share());
+                let slice = Slice { first: *next, items: u64::MAX, until: Some(turn), run_until: Some(until) };
                 let (done, failed) = self.slice(run, kind, slice);
                 rows.add(kind, &done, failed.is_some(), run.threads);
                 *next += done.items;
@@ -153,13 +175,13 @@ impl Suites {
     }
 }
 
-/// The row that counts the items of a suite: where the next long run goes on.
-fn items_row(kind: Kind) -> &'static str {
+/// The row that counts the items of a suite whose next long run goes on where the last one ended; the others begin with another seed.
+fn items_row(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Scripts => "scripts",
-        Kind::Lives => "lives",
-        Kind::Faults => "faults",
-        Kind::Pairs => "faults-then-crash",
+        Kind::Scripts => Some("scripts"),
+        Kind::Faults => Some("faults"),
+        Kind::Pairs => Some("faults-then-crash"),
+        Kind::Lives | Kind::Damage => None,
     }
 }
 
@@ -191,6 +213,10 @@ impl Rows {
             Kind::Pairs => {
                 self.count("faults-then-crash", done.items, "faults followed by every crash", failed);
                 self.states("fault-crash-states", "crash states behind a fault", second, threads);
+            }
+            Kind::Damage => {
+                self.count("damage", first.cases, "bits, bytes, files and pairs damaged", failed);
+                self.seconds("damage", done.elapsed);
             }
         }
     }

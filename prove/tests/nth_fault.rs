@@ -23,7 +23,7 @@ fn calls_fail_and_machines_crash_after_it() {
     let depth = Depth { budget, deep: 0, deep_budget: budget };
     let faults = Faults::new().unwrap();
     let run = Run::new(2, 9);
-    let slice = Slice { first: 0, items: faults.count() / FAULTS, until: None };
+    let slice = Slice::whole(faults.count() / FAULTS);
     let (done, failed) =
         run.spread("faults", slice, |item| faults.try_one(item * FAULTS, item.is_multiple_of(PAIRS).then_some(&depth), &run.seen));
     if let Some(failed) = failed {

@@ -17,7 +17,7 @@ const DEPTH: Depth = Depth {
 
 fn all(name: &str, items: u64, each: impl Fn(&Run, u64) -> Result<Counts, String> + Sync) -> Counts {
     let run = Run::new(2, DEPTH.budget.seed);
-    let (Done { counts, .. }, failed) = run.spread(name, Slice { first: 0, items, until: None }, |item| each(&run, item));
+    let (Done { counts, .. }, failed) = run.spread(name, Slice::whole(items), |item| each(&run, item));
     if let Some(failed) = failed {
         panic!("{name}, item {}: {}", failed.item, failed.failure);
     }

@@ -147,7 +147,7 @@ fn add_fragments(host: &mut Host) {
             bytes[at + 24..][..piece.len()].copy_from_slice(piece);
             at += header.len() as usize;
         }
-        host.history.insert(seq, Known { op: OP_PUT, value, batch_last: seq, records: 1 });
+        host.history.insert(seq, Known { op: OP_PUT, value, batch_last: seq });
     }
     image.write(name, bytes);
     host.disk = Disk::from_image(&image, 5);

@@ -228,7 +228,7 @@ impl Replay<'_> {
                 history.split_off(&first);
                 history.extend((first..=batch_last).map(|seq| {
                     let value = if op == OP_CHECKPOINT { Vec::new() } else { value_of(seq, len) };
-                    (seq, Known { op, value, batch_last, records: count })
+                    (seq, Known { op, value, batch_last })
                 }));
                 promised.appended = batch_last;
             }
