@@ -416,19 +416,19 @@ fn run(wrapper: &[&str], environment: &[(&str, &str)], runner: &Path, test: &str
     out.into_owned()
 }
 
-/// Runs one C test of a program against a library.
-pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str) {
+fn run_in(place: &str, program: Program<'_>, library: Library, tmp: &str, test: &str) -> String {
     let runner = build(program, library, tmp);
-    let place = if library == Static { tmp.into() } else { memory(tmp) };
-    let dir = Path::new(&place).join(format!("{library:?}.{test}").to_lowercase());
-    let printed = run(&[], &[], &runner, test, &scratch(&dir));
-    if library == Static {
-        // What was counted is added up by whoever reads this.
-        printed.lines().filter(|line| line.starts_with("tally: ")).for_each(|line| println!("{line}"));
-    }
+    let dir = Path::new(place).join(format!("{library:?}.{test}").to_lowercase());
+    run(&[], &[], &runner, test, &scratch(&dir))
 }
 
-/// Runs one C test against the static archive.
+/// Runs one C test of a program against a library. What it counted is printed, to be added up.
+pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str) {
+    let printed = run_in(&memory(tmp), program, library, tmp, test);
+    printed.lines().filter(|line| line.starts_with("tally: ")).for_each(|line| println!("{line}"));
+}
+
+/// Runs one C test against the static archive, on the disk.
 pub fn run_static(tmp: &str, test: &str) {
-    run_against(RUNNER, Static, tmp, test);
+    run_in(tmp, RUNNER, Static, tmp, test);
 }
