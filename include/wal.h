@@ -219,7 +219,7 @@
  * log: it keeps what precedes the damage, moves damaged files aside, and goes on above every seq
  * that was ever used. Replay answers WAL_E_GAP at the hole, unless told WAL_REPLAY_SKIP_LOST.
  *
- * Out of memory: WAL_E_NO_MEMORY, nothing has changed.
+ * Out of memory: WAL_E_NO_MEMORY, nothing has changed. No allocation that fails ends the process.
  *
  *
  * LIMITS AND MEMORY
@@ -234,9 +234,10 @@
  *
  * An open log has two buffers of 1 MiB, a cursor one; opening a log that was not closed takes up
  * to 16 MiB for a moment. After wal_open, appending, syncing, checkpointing, truncating and
- * reading records no longer than the cursor's buffer allocate nothing. On disk, a log has at
- * least two segments (the one being written and a prepared one) and 16 KiB more; a record costs
- * at most 31 bytes beside its key and value.
+ * reading records no longer than the cursor's buffer allocate nothing, but for a few hundred bytes
+ * where a call prepares a segment or drops one itself. On disk, a log has at least two segments
+ * (the one being written and a prepared one) and 16 KiB more; a record costs at most 31 bytes
+ * beside its key and value.
  *
  * Memory is the caller's or the library's, never handed over: what goes in is not kept after the
  * call; strings that come out are static; a record's bytes are valid until the next call on its
@@ -633,8 +634,9 @@ WAL_API void wal_options_init(wal_options_t *options, size_t size);
  *           WAL_E_GAP (the store is older than what the log has forgotten, or newer than its
  *           end; seq to seq_last are missing), WAL_E_WRONG_LOG;
  *           WAL_E_CORRUPT (file, offset and records at risk in err), WAL_E_FORMAT;
- *           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY.
- *           On every error nothing can have been appended, and no handle exists.
+ *           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY, WAL_E_PANIC.
+ *           On every error nothing can have been appended, and no handle exists; a log that was
+ *           to be created may be there, empty.
  * Threads:  any, any time.
  * Lifetime: the handle lives until wal_close. dir and options are not kept.
  */

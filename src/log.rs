@@ -28,8 +28,9 @@ use crate::text::DirName;
 ///           WAL_E_GAP (the store is older than what the log has forgotten, or newer than its
 ///           end; seq to seq_last are missing), WAL_E_WRONG_LOG;
 ///           WAL_E_CORRUPT (file, offset and records at risk in err), WAL_E_FORMAT;
-///           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY.
-///           On every error nothing can have been appended, and no handle exists.
+///           WAL_E_IO, WAL_E_NO_SPACE, WAL_E_NO_MEMORY, WAL_E_PANIC.
+///           On every error nothing can have been appended, and no handle exists; a log that was
+///           to be created may be there, empty.
 /// Threads:  any, any time.
 /// Lifetime: the handle lives until wal_close. dir and options are not kept.
 #[unsafe(no_mangle)]

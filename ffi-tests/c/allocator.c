@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -14,11 +15,17 @@ static atomic_bool for_good;
 static atomic_uint seen, failed;
 static atomic_bool armed, paused;
 static atomic_long blocks;
+#ifdef __SANITIZE_ADDRESS__
+static pthread_t arming;
+#endif
 
 void memory_fail(unsigned nth, bool from_then_on)
 {
   atomic_store(&armed, false);
   atomic_store(&paused, false);
+#ifdef __SANITIZE_ADDRESS__
+  arming = pthread_self();
+#endif
   atomic_store(&seen, 0);
   atomic_store(&failed, 0);
   atomic_store(&failing, false);
@@ -56,6 +63,10 @@ long memory_blocks(void)
 static bool refused(void)
 {
   if (!atomic_load(&armed) || atomic_load(&paused)) return false;
+#ifdef __SANITIZE_ADDRESS__
+  /* What the tool itself needs for a thread that begins, it must get. */
+  if (!pthread_equal(pthread_self(), arming)) return false;
+#endif
   unsigned number = atomic_fetch_add(&seen, 1) + 1;
   bool now = number == atomic_load(&before_failing);
   if (now && atomic_load(&for_good)) atomic_store(&failing, true);
@@ -71,6 +82,16 @@ static void *counted(void *block)
   return block;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* AddressSanitizer allocates before anything can be looked for; its own names for its functions are there from the start. */
+void *__interceptor_malloc(size_t);
+void *__interceptor_calloc(size_t, size_t);
+void *__interceptor_realloc(void *, size_t);
+int __interceptor_posix_memalign(void **, size_t, size_t);
+void *__interceptor_aligned_alloc(size_t, size_t);
+void __interceptor_free(void *);
+#define NEXT(function) __typeof__(&function) next = __interceptor_##function
+#else
 /* The definition behind this one, found once. Looking for it allocates nothing. */
 #define NEXT(function)                                                          \
   static _Atomic(void *) found_;                                                \
@@ -78,6 +99,7 @@ static void *counted(void *block)
   if (symbol_ == NULL) atomic_store(&found_, symbol_ = dlsym(RTLD_NEXT, #function)); \
   __typeof__(&function) next;                                                   \
   __builtin_memcpy(&next, &symbol_, sizeof next)
+#endif
 
 void *malloc(size_t size)
 {

@@ -3,7 +3,9 @@
 
 #include "harness.h"
 
+#include <stdatomic.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 static struct {
   pthread_mutex_t lock;
@@ -134,6 +136,27 @@ static int met(unsigned call, int file, const void *bytes, size_t len, off_t off
       return -1;                                                          \
     }                                                                     \
   } while (0)
+
+static struct {
+  atomic_int how;
+  pthread_t thread;
+} the_clock;
+
+void fault_clock(int how)
+{
+  if (how != CLOCK_RUNS) the_clock.thread = pthread_self();
+  atomic_store(&the_clock.how, how);
+}
+
+int clock_gettime(clockid_t which, struct timespec *now)
+{
+  int how = atomic_load(&the_clock.how);
+  if (how != CLOCK_RUNS && (pthread_equal(the_clock.thread, pthread_self()) != 0) == (how == CLOCK_FAILS_HERE)) {
+    errno = EINVAL;
+    return -1;
+  }
+  return (int)syscall(SYS_clock_gettime, which, now);
+}
 
 ssize_t pwrite(int file, const void *bytes, size_t len, off_t offset)
 {

@@ -193,7 +193,7 @@ uint32_t crc32_of(uint32_t crc, const void *bytes, size_t len);
 
 /* ---- Faults ----
  *
- * The runner has its own pwrite, fdatasync, fsync, fallocate and unlinkat, and the library calls them. They do their work, unless told otherwise. */
+ * The runner has its own pwrite, fdatasync, fsync, fallocate, unlinkat and clock_gettime, and the library calls them. They do their work, unless told otherwise. */
 
 enum {
   CALL_WRITE = 1,    /* pwrite */
@@ -218,6 +218,10 @@ void fault_release(int error_number);
 
 /* As long as the disk is full, files cannot grow, nor be given blocks. */
 void fault_full(bool full);
+
+/* The clock, by which the library also measures time, fails for the calling thread, or for every other one. */
+enum { CLOCK_RUNS, CLOCK_FAILS_HERE, CLOCK_FAILS_ELSEWHERE };
+void fault_clock(int how);
 
 /* No faults from here on; returns how often armed calls were met since the last fault_... call. */
 unsigned fault_clear(void);

@@ -1,6 +1,7 @@
 /* Makes the mistake that it is told to make, for the tools that must find it. Exits with 3 if it could not. */
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,12 @@ static int must(wal_status_t status)
     exit(3);
   }
   return status;
+}
+
+static void *scribble(void *value)
+{
+  memset(value, 'y', 16);
+  return NULL;
 }
 
 int main(int count, char **arguments)
@@ -42,6 +49,13 @@ int main(int count, char **arguments)
     memset(value, 'x', 16);
     must(wal_append(wal, WAL_OP_PUT, NULL, 0, value, 24, NULL, NULL));
     free(value);
+  } else if (strcmp(arguments[1], "race") == 0) {
+    /* Another thread writes what the library reads. */
+    static char value[16];
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, scribble, value) != 0) return 3;
+    must(wal_append(wal, WAL_OP_PUT, NULL, 0, value, sizeof value, NULL, NULL));
+    pthread_join(thread, NULL);
   } else if (strcmp(arguments[1], "overflow") == 0) {
     volatile int most = INT_MAX;
     most = most + 1;

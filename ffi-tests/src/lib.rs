@@ -27,9 +27,11 @@ pub enum Library {
     Shared,
     /// `libwal.a` built with AddressSanitizer, and C with AddressSanitizer and UndefinedBehaviorSanitizer.
     Sanitized,
+    /// `libwal.a` and C built with ThreadSanitizer, and so is all of Rust's standard library that is in it: what is not looks like a race.
+    Threaded,
 }
 
-use Library::{Sanitized, Shared, Static};
+use Library::{Sanitized, Shared, Static, Threaded};
 
 /// A program made of C files.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,7 @@ pub const RUNNER: Program<'static> = Program {
     name: "runner",
     sources: &[
         "main.c",
+        "groups.c",
         "harness.c",
         "faults.c",
         "appending.c",
@@ -60,9 +63,20 @@ pub const RUNNER: Program<'static> = Program {
         "damage.c",
         "threads.c",
         "arguments.c",
+        "panics.c",
     ],
     libraries: &[],
 };
+
+/// The program whose allocations fail. Apart, because it has an allocator of its own.
+pub const MEMORY: Program<'static> =
+    Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c"], libraries: &[] };
+
+/// Where the packages of the system put a compiler together with its sources, which rustup's has only with a component that needs the network.
+const SYSTEM_BIN: &str = "/usr/bin";
+const SYSTEM_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.toml";
+/// The C compiler whose ThreadSanitizer is of the same making as that compiler's.
+const THREADED_COMPILER: &str = "clang-22";
 
 /// Whether everything that a test needs must be there.
 pub fn in_ci() -> bool {
@@ -113,8 +127,8 @@ fn abi_version() -> String {
     number.unwrap_or_else(|| panic!("{} does not define WAL_ABI_VERSION", path.display())).into()
 }
 
-fn compiler() -> OsString {
-    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+fn compiler(library: Library) -> OsString {
+    if library == Threaded { THREADED_COMPILER.into() } else { std::env::var_os("CC").unwrap_or_else(|| "cc".into()) }
 }
 
 /// Where everything is built, and the lock that lets one process, and in it one thread, build at a time.
@@ -135,6 +149,9 @@ impl Workshop {
 
     /// The directory that holds the built library.
     fn library(&self, library: Library) -> PathBuf {
+        if library == Threaded {
+            return self.threaded_library();
+        }
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let crate_type = if library == Shared { "cdylib" } else { "staticlib" };
         let dir = self.dir.join(crate_type);
@@ -159,6 +176,23 @@ impl Workshop {
         built
     }
 
+    /// The standard library is built along, once; that takes most of the time. Little optimised, which is quicker and shows more in a report.
+    fn threaded_library(&self) -> PathBuf {
+        let dir = self.dir.join("threaded");
+        let mut cargo = Command::new(format!("{SYSTEM_BIN}/cargo"));
+        cargo.current_dir(workspace_dir()).env("RUSTC", format!("{SYSTEM_BIN}/rustc")).env("RUSTC_BOOTSTRAP", "1");
+        cargo.env("RUSTFLAGS", "-Zsanitizer=thread").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        // The libraries of the compiler that runs this test.
+        cargo.env_remove("LD_LIBRARY_PATH").env_remove("RUSTUP_TOOLCHAIN");
+        cargo.args(["rustc", "--release", "--package", "wal", "--lib", "--crate-type", "staticlib", "--target", SANITIZED_TARGET]);
+        cargo.arg("-Zbuild-std=std,panic_abort,panic_unwind");
+        for setting in ["opt-level=1", "codegen-units=16", "debug=\"line-tables-only\""] {
+            cargo.args(["--config", &format!("profile.release.{setting}")]);
+        }
+        must(cargo.arg("--target-dir").arg(&dir));
+        dir.join(SANITIZED_TARGET).join("release")
+    }
+
     /// Compiles and links, unless that was done before with the same sources, flags and library.
     fn program(&self, program: Program<'_>, library: Library) -> PathBuf {
         let library_dir = self.library(library);
@@ -176,6 +210,9 @@ impl Workshop {
         if library == Sanitized {
             flags.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"].map(OsString::from));
         }
+        if library == Threaded {
+            flags.push("-fsanitize=thread".into());
+        }
         flags.push("-o".into());
         let built = self.dir.join(format!("{}-{library:?}", program.name).to_lowercase());
         flags.push(built.clone().into());
@@ -191,9 +228,9 @@ impl Workshop {
         flags.extend(["-lpthread", "-ldl", "-lm"].map(OsString::from));
 
         let stamp = built.with_extension("stamp");
-        let state = fingerprint(&flags, &c, &file);
+        let state = fingerprint(&compiler(library), &flags, &c, &file);
         if !built.exists() || fs::read_to_string(&stamp).ok().as_ref() != Some(&state) {
-            must(Command::new(compiler()).args(&flags));
+            must(Command::new(compiler(library)).args(&flags));
             fs::write(&stamp, state).unwrap_or_else(|error| panic!("{}: {error}", stamp.display()));
         }
         built
@@ -201,9 +238,9 @@ impl Workshop {
 }
 
 /// Says whether a program has to be built again.
-fn fingerprint(flags: &[OsString], c: &Path, library: &Path) -> String {
+fn fingerprint(compiler: &OsStr, flags: &[OsString], c: &Path, library: &Path) -> String {
     let mut hasher = DefaultHasher::new();
-    compiler().hash(&mut hasher);
+    compiler.hash(&mut hasher);
     flags.hash(&mut hasher);
     let mut files: Vec<PathBuf> = [c, &workspace_dir().join("include"), &workspace_dir().join("examples-c")]
         .iter()
@@ -268,8 +305,90 @@ fn has_findings(said: &str) -> bool {
     false
 }
 
-/// Runs one C test, by `wrapper` if one is given (a program and its arguments, and an environment). The directory is removed if it succeeds and left otherwise.
-pub fn run(wrapper: &[&OsStr], environment: &[(&str, &str)], runner: &Path, test: &str, dir: &Path) {
+/// A tool that finds mistakes in what runs under it, or is built with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Memcheck.
+    Valgrind,
+    /// AddressSanitizer and UndefinedBehaviorSanitizer.
+    Sanitizers,
+    /// ThreadSanitizer.
+    ThreadSanitizer,
+}
+
+impl Tool {
+    /// Why it cannot be used here.
+    pub fn lacks(self) -> Option<&'static str> {
+        let for_sanitizers = cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"));
+        match self {
+            Tool::Valgrind if !have("valgrind") => Some("valgrind is not installed"),
+            Tool::Sanitizers | Tool::ThreadSanitizer if !for_sanitizers => Some("the library is built so for x86_64 Linux only"),
+            Tool::ThreadSanitizer if !have_system_compiler() => Some("install cargo-web, rustc-web and rust-web-src"),
+            Tool::ThreadSanitizer if !have(THREADED_COMPILER) => Some("install clang-22 and libclang-rt-22-dev"),
+            _ => None,
+        }
+    }
+
+    /// What it is used with.
+    pub fn library(self) -> Library {
+        match self {
+            Tool::Valgrind => Static,
+            Tool::Sanitizers => Sanitized,
+            Tool::ThreadSanitizer => Threaded,
+        }
+    }
+
+    /// The program that runs the other one, and its arguments.
+    pub fn wrapper(self) -> &'static [&'static str] {
+        match self {
+            Tool::Valgrind => &[
+                "valgrind",
+                "--quiet",
+                "--error-exitcode=99",
+                "--leak-check=full",
+                "--errors-for-leak-kinds=definite",
+                "--show-leak-kinds=definite",
+                "--fair-sched=yes",
+                // A program's own allocator stays the program's: what it gets its memory from is watched.
+                "--soname-synonyms=somalloc=nouserintercepts",
+            ],
+            Tool::Sanitizers | Tool::ThreadSanitizer => &[],
+        }
+    }
+
+    /// What it is told.
+    pub fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Tool::Valgrind => &[("WAL_TEST_MEMCHECK", "1")],
+            Tool::Sanitizers => &[
+                // An allocation that fails is an answer and no mistake.
+                ("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99:detect_stack_use_after_return=1:allocator_may_return_null=1"),
+                ("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1"),
+            ],
+            // A child made by fork may start a thread of its own log, which the tool by itself takes for the end of what it understands.
+            Tool::ThreadSanitizer => &[("TSAN_OPTIONS", "halt_on_error=1:exitcode=99:die_after_fork=0:second_deadlock_stack=1")],
+        }
+    }
+}
+
+fn have_system_compiler() -> bool {
+    Path::new(SYSTEM_SOURCES).exists() && have(&format!("{SYSTEM_BIN}/cargo")) && have(&format!("{SYSTEM_BIN}/rustc"))
+}
+
+/// Runs one C test of a program under a tool. The long ones do a part of their work; what they do is counted by `scaled` in `c/harness.c`.
+pub fn run_under(tool: Tool, program: Program<'_>, tmp: &str, test: &str) {
+    if let Some(reason) = tool.lacks() {
+        skipped(&format!("{tool:?} {test}"), reason);
+        return;
+    }
+    let runner = build(program, tool.library(), tmp);
+    let dir = Path::new(&memory(tmp)).join(format!("{tool:?}.{test}").to_lowercase());
+    let environment = [tool.environment(), &[("WAL_TEST_SCALE", "small"), ("WAL_TEST_SECONDS", "300")]].concat();
+    run(tool.wrapper(), &environment, &runner, test, &scratch(&dir));
+}
+
+/// Runs one C test, by `wrapper` if one is given (a program and its arguments); what it printed. The directory is removed if it succeeds and left otherwise.
+fn run(wrapper: &[&str], environment: &[(&str, &str)], runner: &Path, test: &str, dir: &Path) -> String {
     let mut command = match wrapper.split_first() {
         Some((program, arguments)) => {
             let mut command = Command::new(program);
@@ -294,17 +413,22 @@ pub fn run(wrapper: &[&OsStr], environment: &[(&str, &str)], runner: &Path, test
     {
         let _not_empty = fs::remove_dir(parent);
     }
+    out.into_owned()
 }
 
-/// Runs one C test against a library.
-pub fn run_against(library: Library, tmp: &str, test: &str) {
-    let runner = build(RUNNER, library, tmp);
-    let place = if library == Static { tmp.into() } else { memory(tmp) };
-    let dir = Path::new(&place).join(format!("{library:?}.{test}").to_lowercase());
-    run(&[], &[], &runner, test, &scratch(&dir));
+fn run_in(place: &str, program: Program<'_>, library: Library, tmp: &str, test: &str) -> String {
+    let runner = build(program, library, tmp);
+    let dir = Path::new(place).join(format!("{library:?}.{test}").to_lowercase());
+    run(&[], &[], &runner, test, &scratch(&dir))
 }
 
-/// Runs one C test against the static archive.
+/// Runs one C test of a program against a library. What it counted is printed, to be added up.
+pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str) {
+    let printed = run_in(&memory(tmp), program, library, tmp, test);
+    printed.lines().filter(|line| line.starts_with("tally: ")).for_each(|line| println!("{line}"));
+}
+
+/// Runs one C test against the static archive, on the disk.
 pub fn run_static(tmp: &str, test: &str) {
-    run_against(Static, tmp, test);
+    run_in(tmp, RUNNER, Static, tmp, test);
 }

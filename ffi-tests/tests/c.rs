@@ -175,6 +175,12 @@ c_tests! {
         every_status_has_a_name_and_a_sentence,
         structs_have_the_sizes_that_never_change,
     }
+    panics {
+        a_panic_in_an_append_poisons_the_handle,
+        a_panic_of_the_background_thread_poisons_the_handle,
+        a_panic_in_an_opening_leaves_nothing_behind,
+        a_panic_in_a_cursor_breaks_that_cursor_alone,
+    }
 }
 
 #[test]

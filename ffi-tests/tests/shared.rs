@@ -27,6 +27,7 @@ shared! {
     damage: "damage",
     threads: "threads",
     arguments: "arguments",
+    panics: "panics",
 }
 
 fn run_group(group: &str) {
@@ -34,7 +35,7 @@ fn run_group(group: &str) {
     let tests: Vec<_> = list(&runner).into_iter().filter(|test| test.split('.').next() == Some(group)).collect();
     assert!(!tests.is_empty(), "there are no tests in {group}");
     for test in tests {
-        run_against(Library::Shared, TMP, &test);
+        run_against(RUNNER, Library::Shared, TMP, &test);
     }
 }
 
