@@ -13,7 +13,7 @@ use crate::options::WalOptions;
 use crate::status::{WAL_OK, WalStatus};
 
 /// ## wal_inspect: flags
-/// Read every byte, not just the chain, and count every damage: wal_inspect_damage tells each.
+/// Read every byte, not just the chain.
 pub const WAL_INSPECT_FULL: u32 = 1;
 
 /// What an opening found and did, or would. Grows in later versions.
@@ -167,7 +167,8 @@ pub unsafe extern "C" fn wal_report(wal: *const Wal, report: *mut WalReport, siz
 ///
 /// dir       the log's directory.
 /// options   as for wal_open; NULL: defaults. Nothing is created whatever they say.
-/// flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment.
+/// flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment
+///           and count the damages, each of which wal_inspect_damage names.
 /// report    receives the first `size` bytes.
 /// size      sizeof(wal_report_t).
 ///

@@ -144,18 +144,22 @@ fn segment<S: Storage>(
         file: &head.file,
         begin: &begin,
         // Where nothing tells which seqs this segment holds, those of its damaged frames cannot be told either.
+        has_open: head.open.is_some(),
         knows_seqs: head.open.is_some() || next.is_some() || is_empty,
         buffer: read_buffer(surveyor.family.segment_bytes)?,
     };
-    let end = match follows {
-        Some(open) => open.link.end,
-        None if successor.is_none() && !surveyor.dirty => bound.offset,
-        None => frames.vouched(surveyor.bound_in(&fact))?,
+    let (end, has_end) = match follows {
+        Some(open) => (open.link.end, true),
+        None if successor.is_none() && !surveyor.dirty => (bound.offset, true),
+        None => frames.end_by_itself(surveyor.bound_in(&fact), successor.is_some())?,
     };
-    let first_after = frames.check(end, next_after, seen)?;
+    let checked = frames.check(end, next_after, seen)?;
+    if !has_end && successor.is_some() {
+        frames.check_ended(end, seen)?;
+    }
     if let Some(open) = follows
         && open.link.last_frame > 0
-        && first_after.is_whole
+        && checked.is_whole
         && !ends_as_linked(&head.file, &head.header, &open.link)?
     {
         let damage = Error::new(Code::Corrupt, "the segment is not the one that its successor followed")
@@ -163,13 +167,14 @@ fn segment<S: Storage>(
             .at(open.link.last_frame);
         seen.report(&damage.seqs(begin.first_seq, open.before.seq.max(begin.first_seq)));
     }
-    Ok(next_after.or(first_after.next))
+    Ok(next_after.or(checked.next))
 }
 
 /// The frames of one segment.
 struct Frames<'a, F: File> {
     file: &'a F,
     begin: &'a Begin,
+    has_open: bool,
     knows_seqs: bool,
     buffer: Vec<u8>,
 }
@@ -192,14 +197,29 @@ impl<F: File> Frames<'_, F> {
         move |io| io.in_file(name, "cannot read the segment")
     }
 
-    /// Up to where something in the segment, or `bound`, vouches for it.
-    fn vouched(&mut self, bound: u64) -> Result<u64> {
+    /// Up to where something in the segment, or `bound`, vouches for it; with a successor that does not say where this one ends, up to its last frame.
+    /// And whether an END is among them.
+    fn end_by_itself(&mut self, bound: u64, has_successor: bool) -> Result<(u64, bool)> {
         let header = self.begin.header;
         let cannot_read = self.cannot_read();
-        let mut behind = Behind::default();
+        let mut found = Behind::default();
         let mut window = Window::new(self.file, &mut self.buffer);
-        behind.search(&mut window, &header, header.data_start..header.capacity, 0).map_err(cannot_read)?;
-        Ok(bound.max(behind.watermark))
+        found.search(&mut window, &header, header.data_start..header.capacity, 0).map_err(cannot_read)?;
+        let end = header.data_start.max(bound).max(if has_successor { found.end.max(found.watermark) } else { found.watermark });
+        Ok((end, found.last_end.is_some()))
+    }
+
+    /// Reports an END that should stand in front of a successor, and of which not even the header is left.
+    fn check_ended(&mut self, end: u64, seen: &mut Seen<'_>) -> Result<()> {
+        let name = self.name();
+        let cannot_read = self.cannot_read();
+        let mut window = Window::new(self.file, &mut self.buffer);
+        let bytes = window.up_to(end, FRAME_HEADER_LEN).map_err(cannot_read)?;
+        let is_written = bytes.iter().any(|&byte| byte != 0);
+        if is_written {
+            seen.report(&Error::new(Code::Corrupt, "the last frame of the segment is damaged").in_file(name).at(end));
+        }
+        Ok(())
     }
 
     /// Goes through the frames up to `end`, from good one to good one, and reports what is between.
@@ -246,7 +266,7 @@ impl<F: File> Frames<'_, F> {
             }
         }
         let next = first_seq + u64::from(walk.records());
-        if walk.offset() != end || next_after.is_some_and(|after| after != next) {
+        if walk.offset() != end || (self.has_open && next_after.is_some_and(|after| after != next)) {
             is_whole = false;
             let damage = Error::new(Code::Corrupt, "the segment does not end where it should").in_file(name).at(walk.offset());
             let last = next_after.map_or(Seq::MAX, |after| after - 1);

@@ -130,7 +130,9 @@ fn judge_inspection(left: &Left, damage: &Damage, image: &Image, strict: &Got) -
     for found in &found {
         let is_copy = found.place == Place::File(FileName::Manifest) && damage.files().contains(&Some(FileName::Manifest));
         need!(is_copy || strict.error.is_some(), "an inspection finds {found:?}, which nobody else does");
-        if matches!(damage, Damage::Flip { .. } | Damage::Cut { .. } | Damage::Delete { .. }) && !is_copy {
+        // Copies of records that a recovery made are not lost with their segment: the originals may still stand in the one before.
+        let has_copies = left.made == Made::Fragments;
+        if matches!(damage, Damage::Flip { .. } | Damage::Cut { .. } | Damage::Delete { .. }) && !is_copy && !has_copies {
             judge_place(left, damage, found).map_err(|said| format!("an inspection: {said}"))?;
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn find_each(left: &Left, rounds: u64, seed: u64) -> Result<u64, Stri
         let found = inspected(&image)?;
         let lost_open = |index: u32| hit.iter().any(|(other, _, is_open)| *other == index && *is_open);
         for (index, frame, _) in &hit {
-            let names = |damage: &&Error| names(damage, *index, frame, lost_open(*index));
+            let names = |damage: &&Error| names(damage, *index, frame, left.floor, lost_open(*index));
             if !found.iter().any(|damage| names(&damage)) {
                 return Err(format!("{hit:?}: nothing names {frame:?} of segment {index} in {found:?}"));
             }
@@ -46,13 +46,10 @@ pub(super) fn find_each(left: &Left, rounds: u64, seed: u64) -> Result<u64, Stri
     Ok(expected)
 }
 
-/// Whether `damage` is the damage of this frame, or of a stretch with it. Where the OPEN is lost as well, its seqs may be unknown.
-fn names(damage: &Error, index: u32, frame: &Frame, lost_open: bool) -> bool {
+/// Whether `damage` is the damage of this frame, or of a stretch with it. Where the OPEN is lost as well, its seqs cannot be told.
+fn names(damage: &Error, index: u32, frame: &Frame, floor: u64, lost_open: bool) -> bool {
     let begins = damage.offset.is_some_and(|offset| offset < frame.end as u64);
-    let lost = frame.next_before..frame.next_after;
+    let lost = frame.next_before.max(floor + 1)..frame.next_after;
     let covers = lost.is_empty() || (damage.seq > 0 && damage.seq <= lost.start && damage.seq_last >= lost.end - 1);
-    damage.code == Code::Corrupt
-        && damage.place == Place::File(FileName::Segment(index))
-        && begins
-        && (covers || (lost_open && damage.seq == 0))
+    damage.code == Code::Corrupt && damage.place == Place::File(FileName::Segment(index)) && begins && (covers || lost_open)
 }
