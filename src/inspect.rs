@@ -162,8 +162,9 @@ pub unsafe extern "C" fn wal_report(wal: *const Wal, report: *mut WalReport, siz
 
 /// ## Looking at a log without opening it
 /// Finds out what wal_open would find, and changes nothing. Damage is not an error here: it is in
-/// the report, the first one with its place, all of them as a number. expected_log_id is compared; store_seq is not, but an opening accepts it if
-/// forgotten_data_seq <= store_seq <= last_seq (and it is not inside or below lost records).
+/// the report, the first one with its place, all of them as a number. expected_log_id is
+/// compared; store_seq is not, but an opening accepts it if forgotten_data_seq <= store_seq <=
+/// last_seq (and it is not inside or below lost records).
 ///
 /// dir       the log's directory.
 /// options   as for wal_open; NULL: defaults. Nothing is created whatever they say.
