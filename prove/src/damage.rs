@@ -84,6 +84,21 @@ impl Counts {
         self.flips + self.pairs + self.cuts + self.files + self.manifest_pieces
     }
 
+    /// Name, number and unit of each row of the table.
+    pub fn rows(&self) -> [(&'static str, u64, &'static str); 8] {
+        let tail = &self.tail;
+        [
+            ("damage-flips", self.flips, "bits flipped"),
+            ("damage-pairs", self.pairs, "pairs of bits flipped"),
+            ("damage-cuts", self.cuts, "files cut or lengthened"),
+            ("damage-files", self.files, "files deleted, doubled, swapped or replaced by older copies"),
+            ("damage-manifests", self.manifest_pieces, "slots and copies of manifests replaced"),
+            ("damage-inspected", self.found, "of several damages at once, each found by an inspection"),
+            ("damage-last-group", tail.told + tail.dropped + tail.unseen + tail.whole, "bits of a last synced group flipped after a kill"),
+            ("damage-last-group-told", tail.told, "of them told from a torn write"),
+        ]
+    }
+
     fn count(&mut self, left: &Left, damage: &Damage, outcome: Outcome) {
         match damage {
             Damage::Flip { .. } => self.flips += 1,

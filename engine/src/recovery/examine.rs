@@ -11,6 +11,7 @@ use crate::format::control::{How, Open};
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
+use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::ends_as_linked;
@@ -86,8 +87,7 @@ fn expected_chain<S: Storage>(surveyor: &Surveyor<'_, S>, opens: &[(u32, Open)])
     let mut current = rotated.map_or(manifest.bound.segment, |&(index, _)| index);
     let mut chain = Vec::new();
     loop {
-        chain.try_reserve(1).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
-        chain.push(current);
+        memory::push(&mut chain, current)?;
         if current <= manifest.oldest_segment {
             break;
         }
