@@ -523,6 +523,10 @@ typedef struct wal_report_t {
   uint64_t lost_first_seq;      /* First record that WAL_RECOVER_PREFIX gave up, 0 if none. */
   uint64_t lost_last_seq;       /* The last one. */
   uint64_t files_aside;         /* Damaged files moved aside ("NNNNNNNNNN.damaged"). */
+  uint64_t damages;             /* Damages; with WAL_INSPECT_FULL all there are. */
+  uint64_t damaged_files;       /* Files that an earlier WAL_RECOVER_PREFIX moved aside. */
+  uint64_t foreign_files;       /* Files with a segment's name that the log does without and
+                                 * that have not its header. */
   uint64_t duration_us;         /* Time it took, in microseconds. */
   uint8_t log_id[16];           /* The log's identity. */
   uint32_t clean;               /* 1 if the last close was clean, else 0. */
@@ -968,12 +972,13 @@ wal_report(const wal_t *wal, wal_report_t *report, size_t size, wal_error_t *err
 
 /**
  * Finds out what wal_open would find, and changes nothing. Damage is not an error here: it is in
- * the report. expected_log_id is compared; store_seq is not, but an opening accepts it if
+ * the report, the first one with its place, all of them as a number. expected_log_id is compared; store_seq is not, but an opening accepts it if
  * forgotten_data_seq <= store_seq <= last_seq (and it is not inside or below lost records).
  *
  * dir       the log's directory.
  * options   as for wal_open; NULL: defaults. Nothing is created whatever they say.
- * flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment.
+ * flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment
+ *           and count the damages, each of which wal_inspect_damage names.
  * report    receives the first `size` bytes.
  * size      sizeof(wal_report_t).
  *
@@ -986,6 +991,27 @@ wal_report(const wal_t *wal, wal_report_t *report, size_t size, wal_error_t *err
 WAL_API WAL_MUST_USE wal_status_t
 wal_inspect(const char *dir, const wal_options_t *options, uint32_t flags, wal_report_t *report,
             size_t size, wal_error_t *err);
+
+/**
+ * Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
+ * the manifest), offset and the records at risk, as the error that would name it. Behind a
+ * damaged frame it goes on at the next whole one, so that all are found at once; seq is 0 where
+ * no record is lost, or none can be named. A damaged copy of the manifest is told although the
+ * other copies open the log.
+ *
+ * dir       the log's directory.
+ * options   as for wal_open; NULL: defaults.
+ * damages   receives the first `capacity` of them, in the order of the files; NULL if capacity
+ *           is 0. Their content is undefined if the call fails.
+ * count     receives how many there are, which may be more.
+ *
+ * Returns:  WAL_OK, whatever is damaged; the errors of wal_inspect.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_inspect_damage(const char *dir, const wal_options_t *options, wal_error_t *damages,
+                   size_t capacity, size_t *count, wal_error_t *err);
 
 #ifdef __cplusplus
 }  // extern "C"

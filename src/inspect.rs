@@ -6,6 +6,7 @@ use wal_engine::error::{Error, Place};
 use wal_engine::log::{self, Report};
 use wal_engine::storage::posix::Directory;
 
+use crate::check::invalid;
 use crate::error::WalError;
 use crate::handle::Wal;
 use crate::options::WalOptions;
@@ -67,6 +68,12 @@ pub struct WalReport {
     pub lost_last_seq: u64,
     /// Damaged files moved aside ("NNNNNNNNNN.damaged").
     pub files_aside: u64,
+    /// Damages; with WAL_INSPECT_FULL all there are.
+    pub damages: u64,
+    /// Files that an earlier WAL_RECOVER_PREFIX moved aside.
+    pub damaged_files: u64,
+    /// Files with a segment's name that the log does without and that have not its header.
+    pub foreign_files: u64,
     /// Time it took, in microseconds.
     pub duration_us: u64,
     /// The log's identity.
@@ -86,7 +93,7 @@ pub struct WalReport {
 }
 
 // Without padding, so that every byte that a caller gets has a value.
-const _: () = assert!(size_of::<WalReport>() == 25 * 8 + 16 + 6 * 4);
+const _: () = assert!(size_of::<WalReport>() == 28 * 8 + 16 + 6 * 4);
 
 impl From<&Report> for WalReport {
     fn from(report: &Report) -> WalReport {
@@ -120,6 +127,9 @@ impl From<&Report> for WalReport {
             lost_first_seq: report.lost_first_seq,
             lost_last_seq: report.lost_last_seq,
             files_aside: report.files_aside,
+            damages: report.damages,
+            damaged_files: report.damaged_files,
+            foreign_files: report.foreign_files,
             duration_us: report.duration_us,
             log_id: report.log_id,
             clean: report.clean.into(),
@@ -152,12 +162,14 @@ pub unsafe extern "C" fn wal_report(wal: *const Wal, report: *mut WalReport, siz
 
 /// ## Looking at a log without opening it
 /// Finds out what wal_open would find, and changes nothing. Damage is not an error here: it is in
-/// the report. expected_log_id is compared; store_seq is not, but an opening accepts it if
-/// forgotten_data_seq <= store_seq <= last_seq (and it is not inside or below lost records).
+/// the report, the first one with its place, all of them as a number. expected_log_id is
+/// compared; store_seq is not, but an opening accepts it if forgotten_data_seq <= store_seq <=
+/// last_seq (and it is not inside or below lost records).
 ///
 /// dir       the log's directory.
 /// options   as for wal_open; NULL: defaults. Nothing is created whatever they say.
-/// flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment.
+/// flags     0: what an opening reads; or WAL_INSPECT_FULL: verify every record of every segment
+///           and count the damages, each of which wal_inspect_damage names.
 /// report    receives the first `size` bytes.
 /// size      sizeof(wal_report_t).
 ///
@@ -186,8 +198,57 @@ pub unsafe extern "C" fn wal_inspect(
         let config = options.config()?;
         config.checked()?;
         let directory = Directory::open(path, false, options.modes()?)?;
-        let found = log::inspect(directory, &config, flags & WAL_INSPECT_FULL != 0)?;
+        let found = log::inspect(&directory, &config, flags & WAL_INSPECT_FULL != 0, &mut |_| {})?;
         caller.put_struct(report, size, &WalReport::from(&found));
+        Ok(WAL_OK)
+    })
+}
+
+/// Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
+/// the manifest), offset and the records at risk, as the error that would name it. Behind a
+/// damaged frame it goes on at the next whole one, so that all are found at once; seq is 0 where
+/// no record is lost, or none can be named. A damaged copy of the manifest is told although the
+/// other copies open the log.
+///
+/// dir       the log's directory.
+/// options   as for wal_open; NULL: defaults.
+/// damages   receives the first `capacity` of them, in the order of the files; NULL if capacity
+///           is 0. Their content is undefined if the call fails.
+/// count     receives how many there are, which may be more.
+///
+/// Returns:  WAL_OK, whatever is damaged; the errors of wal_inspect.
+/// Threads:  any, any time.
+/// Lifetime: nothing is kept.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn wal_inspect_damage(
+    dir: *const c_char,
+    options: *const WalOptions,
+    damages: *mut WalError,
+    capacity: usize,
+    count: *mut usize,
+    err: *mut WalError,
+) -> WalStatus {
+    let caller = caller!();
+    let name = caller.dir_name(dir);
+    caller.guard(err, &name, || {
+        let path = caller.path(dir)?;
+        if damages.is_null() && capacity > 0 {
+            return Err(invalid("damages is NULL"));
+        }
+        caller.need(count, "count is NULL")?;
+        let options = caller.options(options)?;
+        let config = options.config()?;
+        config.checked()?;
+        let directory = Directory::open(path, false, options.modes()?)?;
+        let mut found = 0;
+        log::inspect(&directory, &config, true, &mut |damage| {
+            if found < capacity {
+                caller.put(damages.wrapping_add(found), WalError::new(damage, &name));
+            }
+            found += 1;
+        })?;
+        caller.put(count, found);
         Ok(WAL_OK)
     })
 }

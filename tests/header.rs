@@ -423,8 +423,8 @@ const LAYOUTS: [Layout; 6] = [
     Layout { name: "wal_stat_t", size: [152, 152], members: &[("last_seq", 0, 0), ("recycled", 136, 136), ("poisoned", 144, 144)] },
     Layout {
         name: "wal_report_t",
-        size: [240, 240],
-        members: &[("epoch", 0, 0), ("duration_us", 192, 192), ("log_id", 200, 200), ("clean", 216, 216), ("damage_code", 228, 228)],
+        size: [264, 264],
+        members: &[("epoch", 0, 0), ("duration_us", 216, 216), ("log_id", 224, 224), ("clean", 240, 240), ("damage_code", 252, 252)],
     },
 ];
 

@@ -94,6 +94,10 @@ fn opening_checks_its_arguments_before_it_touches_the_disk() {
         let size = size_of::<WalReport>();
         assert_eq!(refused(|err| wal_inspect(null(), null(), 0, &mut report, size, err)), "dir is NULL");
         assert_eq!(refused(|err| wal_inspect(missing.as_ptr(), null(), 0, null_mut(), size, err)), "report is NULL");
+        let mut count = 0;
+        assert_eq!(refused(|err| wal_inspect_damage(null(), null(), null_mut(), 0, &mut count, err)), "dir is NULL");
+        assert_eq!(refused(|err| wal_inspect_damage(missing.as_ptr(), null(), null_mut(), 1, &mut count, err)), "damages is NULL");
+        assert_eq!(refused(|err| wal_inspect_damage(missing.as_ptr(), null(), null_mut(), 0, null_mut(), err)), "count is NULL");
         assert!(refused(|err| wal_inspect(missing.as_ptr(), null(), 2, &mut report, size, err)).contains("flags"));
         assert!(refused(|err| wal_inspect(missing.as_ptr(), null(), 0, &mut report, 0, err)).contains("size"));
     }

@@ -99,7 +99,7 @@ fn rotation_kill_and_truncate() {
             drop(log);
         }
     }
-    let report = inspect(dir.storage(), &Config::default(), true).unwrap();
+    let report = inspect(&dir.storage(), &Config::default(), true, &mut |_| {}).unwrap();
     assert_eq!(report.damage, None);
 }
 

@@ -309,6 +309,51 @@ static void a_flipped_bit_is_reported_where_it_is(const char *dir)
   }
 }
 
+/* Damages in several files are all named by one inspection, which changes nothing. */
+static void an_inspection_names_every_damage(const char *dir)
+{
+  const char *log = path_in(dir, "log");
+  static const uint64_t victims[] = {5, 30, 31, 60, 99};
+  enum { VICTIMS = sizeof victims / sizeof victims[0] };
+  wal_error_t damages[16];
+  wal_report_t report;
+  place_t places[VICTIMS];
+  size_t count = 99;
+  make_log(log);
+  OK(wal_inspect_damage(log, NULL, NULL, 0, &count, &err));
+  EQUAL(count, 0);
+  for (int at = 0; at < VICTIMS; at++) places[at] = find_number(log, victims[at]);
+  for (int at = 0; at < VICTIMS; at++) flip_bit(places[at].path, places[at].offset + 40);
+  OK(wal_inspect_damage(log, NULL, damages, 16, &count, &err));
+  EQUAL(count, VICTIMS);
+  for (int at = 0; at < VICTIMS; at++) {
+    EQUAL(damages[at].code, WAL_E_CORRUPT);
+    EQUAL(damages[at].segment, places[at].segment);
+    EQUAL(damages[at].seq, victims[at]);
+    EQUAL(damages[at].seq_last, victims[at]);
+    CHECK(damages[at].offset < places[at].offset && damages[at].offset + 64 > places[at].offset);
+    CHECK(strstr(damages[at].message, ".wal") != NULL);
+  }
+  /* Less room takes the first ones, and the number stays what it is. */
+  memset(damages, 0xEE, sizeof damages);
+  OK(wal_inspect_damage(log, NULL, damages, 2, &count, &err));
+  EQUAL(count, VICTIMS);
+  EQUAL(damages[1].seq, victims[1]);
+  EQUAL(damages[2].seq, 0xEEEEEEEEEEEEEEEEu);
+  OK(wal_inspect(log, NULL, WAL_INSPECT_FULL, &report, sizeof report, &err));
+  EQUAL(report.damages, VICTIMS);
+  EQUAL(report.damage_seq, victims[0]);
+  /* A copy of the manifest, a lost file. */
+  flip_bit(path_in(log, "MANIFEST"), 3 * PAGE + 20);
+  CHECK(unlink(places[3].path) == 0);
+  OK(wal_inspect_damage(log, NULL, damages, 16, &count, &err));
+  EQUAL(count, VICTIMS + 1);
+  EQUAL(damages[0].segment, 0);
+  EQUAL(damages[0].offset, 3 * PAGE);
+  EQUAL(damages[4].segment, places[3].segment);
+  CHECK(damages[4].seq <= victims[3] && damages[4].seq_last >= victims[3]);
+}
+
 static void damage_last_record(const char *log)
 {
   wal_t *wal = open_log(log, NULL);
@@ -461,6 +506,7 @@ const test_t damage_tests[] = {
     TEST(a_cut_segment_is_damage),
     TEST(the_seqs_at_risk_of_a_lost_segment_are_named),
     TEST(a_flipped_bit_is_reported_where_it_is),
+    TEST(an_inspection_names_every_damage),
     TEST(a_last_record_damaged_after_a_clean_close_is_reported),
     TEST(prefix_keeps_what_precedes_the_damage_and_says_so),
     TEST(prefix_moves_damaged_segments_aside),

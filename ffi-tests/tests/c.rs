@@ -149,6 +149,7 @@ c_tests! {
         a_cut_segment_is_damage,
         the_seqs_at_risk_of_a_lost_segment_are_named,
         a_flipped_bit_is_reported_where_it_is,
+        an_inspection_names_every_damage,
         a_last_record_damaged_after_a_clean_close_is_reported,
         prefix_keeps_what_precedes_the_damage_and_says_so,
         prefix_moves_damaged_segments_aside,

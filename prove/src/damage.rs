@@ -9,6 +9,7 @@ mod damages;
 mod judge;
 mod layout;
 mod left;
+mod many;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -22,6 +23,9 @@ pub use left::Made;
 use damages::Damage;
 use judge::{Outcome, judge};
 use left::Left;
+
+/// Where one log of the suite is like another, one of so many bits and bytes is enough.
+const ELSEWHERE: usize = 8;
 
 /// How much is damaged.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +44,7 @@ pub struct Extent {
 
 impl Extent {
     /// Every bit and every byte.
-    pub const WHOLE: Extent = Extent { flip_one_of: 1, cut_one_of: 1, pairs: 40_000, seed: 1, threads: 2 };
+    pub const WHOLE: Extent = Extent { flip_one_of: 1, cut_one_of: 1, pairs: 10_000, seed: 1, threads: 2 };
 }
 
 /// What was tried, and what became of it.
@@ -51,6 +55,8 @@ pub struct Counts {
     pub cuts: u64,
     pub files: u64,
     pub manifest_pieces: u64,
+    /// Damages of several at once, each found by an inspection.
+    pub found: u64,
     /// The damage made no difference.
     pub whole: u64,
     /// An error named the place.
@@ -76,6 +82,21 @@ impl Counts {
     /// All damages.
     pub fn damages(&self) -> u64 {
         self.flips + self.pairs + self.cuts + self.files + self.manifest_pieces
+    }
+
+    /// Name, number and unit of each row of the table.
+    pub fn rows(&self) -> [(&'static str, u64, &'static str); 8] {
+        let tail = &self.tail;
+        [
+            ("damage-flips", self.flips, "bits flipped"),
+            ("damage-pairs", self.pairs, "pairs of bits flipped"),
+            ("damage-cuts", self.cuts, "files cut or lengthened"),
+            ("damage-files", self.files, "files deleted, doubled, swapped or replaced by older copies"),
+            ("damage-manifests", self.manifest_pieces, "slots and copies of manifests replaced"),
+            ("damage-inspected", self.found, "of several damages at once, each found by an inspection"),
+            ("damage-last-group", tail.told + tail.dropped + tail.unseen + tail.whole, "bits of a last synced group flipped after a kill"),
+            ("damage-last-group-told", tail.told, "of them told from a torn write"),
+        ]
     }
 
     fn count(&mut self, left: &Left, damage: &Damage, outcome: Outcome) {
@@ -109,6 +130,7 @@ impl Counts {
         self.cuts += other.cuts;
         self.files += other.files;
         self.manifest_pieces += other.manifest_pieces;
+        self.found += other.found;
         self.whole += other.whole;
         self.told += other.told;
         self.dropped += other.dropped;
@@ -132,7 +154,7 @@ impl fmt::Display for Counts {
             f,
             "{} flips, {} pairs, {} cuts and extensions, {} files, {} pieces of manifests: {} told, {} without effect, {} dropped and reported, {} \
              dropped with nothing left to report; silent wrong answers: 0. Bits of what nothing vouches for: {} told, {} reported, {} unseen, {} \
-             without effect",
+             without effect. {} of several at once found by inspection",
             self.flips,
             self.pairs,
             self.cuts,
@@ -146,6 +168,7 @@ impl fmt::Display for Counts {
             self.tail.dropped,
             self.tail.unseen,
             self.tail.whole,
+            self.found,
         )
     }
 }
@@ -173,15 +196,17 @@ pub fn run_one(made: Made, clean: bool, extent: &Extent) -> Counts {
     } else {
         let others: Vec<FileName> = left.names().into_iter().filter(|&name| name != last).collect();
         let mut flips = damages::flips(&left, &[last], extent.flip_one_of);
-        flips.extend(damages::flips(&left, &others, extent.flip_one_of.max(8)));
+        flips.extend(damages::flips(&left, &others, extent.flip_one_of.max(ELSEWHERE)));
         flips
     };
-    let cut_one_of = if made == Made::Always { extent.cut_one_of } else { extent.cut_one_of.max(8) };
+    let cut_one_of = if made == Made::Always { extent.cut_one_of } else { extent.cut_one_of.max(ELSEWHERE) };
     damages.extend(damages::cuts(&left, cut_one_of));
     damages.extend(damages::whole_files(&left));
     damages.extend(damages::manifest_pieces(&left));
     damages.extend(damages::pairs(&left, extent.pairs, extent.seed));
-    judge_all(&left, &damages, extent)
+    let mut counts = judge_all(&left, &damages, extent);
+    counts.found = many::find_each(&left, extent.pairs, extent.seed).unwrap_or_else(|said| panic!("{made:?}, {clean}: {said}"));
+    counts
 }
 
 fn judge_all(left: &Left, damages: &[Damage], extent: &Extent) -> Counts {

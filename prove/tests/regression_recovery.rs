@@ -514,7 +514,7 @@ fn a_reader_meets_the_hole_at_the_end() {
                     assert_eq!((seqs.len() as u64, error), (report.lost_first_seq - 1, None));
                 }
                 drop(log);
-                let found = inspect(disk.storage(), &strict(), true).unwrap();
+                let found = inspect(&disk.storage(), &strict(), true, &mut |_| {}).unwrap();
                 assert_eq!((found.lost_first_seq, found.lost_last_seq), (report.lost_first_seq, report.lost_last_seq));
                 assert!(disk.trace().ops().is_empty(), "a reader wrote");
             }

@@ -21,21 +21,30 @@ use crate::spares::Spares;
 use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
 use crate::sync::{Instant, Mutex};
 
-/// What open would find. Changes nothing, but holds the lock as a reader while it looks.
-pub fn inspect<S: Storage>(storage: S, config: &Config, full: bool) -> Result<Report> {
+/// What open would find. Changes nothing, but holds the lock as a reader while it looks. If `full`, every record is verified, and `each` is called with
+/// every damage.
+pub fn inspect<S: Storage>(storage: &S, config: &Config, full: bool, each: &mut dyn FnMut(&Error)) -> Result<Report> {
     let began = Instant::now();
     let config = config.checked()?;
-    lock(&storage, LockKind::Shared)?;
+    lock(storage, LockKind::Shared)?;
     let strict = Config { recovery: Recovery::Strict, ..config };
-    let survey = match recovery::survey(&storage, &strict, full) {
+    let survey = match recovery::survey(storage, &strict, full) {
         // As a prefix recovery sees it, so that damage is described and not just met.
-        Err(damage) if damage.code == Code::Corrupt => recovery::survey(&storage, &Config { recovery: Recovery::Prefix, ..config }, true)?,
+        Err(damage) if damage.code == Code::Corrupt => recovery::survey(storage, &Config { recovery: Recovery::Prefix, ..config }, true)?,
         survey => survey?,
     };
     let mut report = match survey {
         Survey::Nothing(_) => return Err(no_log()),
         Survey::Log(found) => found.report,
     };
+    if full {
+        recovery::examine(storage, &config, &mut |damage| {
+            report.damages += 1;
+            each(damage);
+        })?;
+    } else {
+        report.damages = report.damage.is_some().into();
+    }
     report.duration_us = elapsed_us(began);
     Ok(report)
 }

@@ -6,6 +6,7 @@
 mod create;
 mod ending;
 mod evidence;
+mod examine;
 mod prefix;
 mod rebuild;
 mod recover;
@@ -29,7 +30,7 @@ use crate::seq::{Seq, Tail};
 
 pub use create::create;
 pub use recover::recover;
-pub use survey::survey;
+pub use survey::{examine, survey};
 
 /// What an opening found, and did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,6 +79,12 @@ pub struct Report {
     pub dropped_frames: u64,
     /// The damage that was found.
     pub damage: Option<Error>,
+    /// How many damages an inspection found.
+    pub damages: u64,
+    /// Files that an earlier prefix recovery moved aside.
+    pub damaged_files: u64,
+    /// Files named like segments that are not of this log, or have lost the header that says so, and that it does without.
+    pub foreign_files: u64,
     /// The first record that damage took; 0 if it took none.
     pub lost_first_seq: Seq,
     /// The last.
@@ -217,8 +224,8 @@ impl Found {
         Ok(())
     }
 
-    /// Completes the report with what is known before anything is written.
-    fn complete_report(&mut self) {
+    /// Completes the report with what is known before anything is written. `names` is what stands in the directory.
+    fn complete_report(&mut self, names: &[FileName]) {
         let tail = self.tail();
         let floor = self.manifest.floor;
         let oldest_seq = oldest_kept(&self.segments, floor);
@@ -232,6 +239,11 @@ impl Found {
         report.checkpoint_covered = self.checkpoint.covered;
         report.oldest_seq = oldest_seq;
         report.segments = self.segments.len() as u64;
+        report.damaged_files = names.iter().filter(|name| matches!(name, FileName::Damaged(_))).count() as u64;
+        let is_segment = |name: &&FileName| matches!(name, FileName::Segment(_));
+        let named = names.iter().filter(is_segment).count() as u64;
+        let known = [&self.leftovers, &self.until_commit, &self.aside].map(|names| names.iter().filter(is_segment).count() as u64);
+        report.foreign_files = named.saturating_sub(report.segments + known.iter().sum::<u64>());
         report.spares = (self.leftovers.len() + self.until_commit.len()) as u64;
         report.segment_bytes = self.manifest.segment_bytes;
     }

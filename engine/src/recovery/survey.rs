@@ -1,9 +1,9 @@
 //! What is in the directory, and whether it is a whole log. Writes nothing.
 
-use super::prefix;
 use super::rebuild::rebuild;
 use super::surveyor::Surveyor;
 use super::{Found, Survey};
+use super::{examine::every_damage, prefix};
 use crate::config::{Config, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::SEGMENT_HEADER_LEN;
@@ -15,20 +15,32 @@ use crate::segment::buffer::read_buffer;
 use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, IoError, IoKind, Storage};
 
+/// Calls `each` with every damage of a log that `survey` finds, in the order of its files.
+pub fn examine<S: Storage>(storage: &S, config: &Config, each: &mut dyn FnMut(&Error)) -> Result<()> {
+    let names = list(storage)?;
+    let Read::Valid(manifest, both_slots) = manifest::read(storage)? else {
+        // Without a manifest nothing says which segments count; that it is gone is what has to be dealt with first.
+        return match survey(storage, &Config { recovery: Recovery::Strict, ..*config }, false) {
+            Err(damage) if damage.code == Code::Corrupt => {
+                each(&damage);
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        };
+    };
+    let mut surveyor = Surveyor::new(storage, names, manifest, both_slots);
+    let strict = match surveyor.strict() {
+        Ok(_) => None,
+        Err(damage) if damage.code == Code::Corrupt => Some(damage),
+        Err(error) => return Err(error),
+    };
+    every_damage(&mut surveyor, strict, each)
+}
+
 /// Reads what an opening needs to know: manifest, segment headers, and one segment after an unclean close; everything if `full` is set or
 /// damage is to be worked around.
 pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Survey> {
-    let mut names = Vec::new();
-    let mut listed = Ok(());
-    storage
-        .list(&mut |name| {
-            if listed.is_ok() {
-                listed = memory::push(&mut names, name);
-            }
-        })
-        .map_err(|io| io.in_directory("cannot list the log's directory"))?;
-    listed?;
-    names.sort_unstable();
+    let names = list(storage)?;
     let prefix = config.recovery == Recovery::Prefix;
     let (manifest, both_slots, rebuilt) = match manifest::read(storage)? {
         Read::Valid(manifest, both_slots) => (manifest, both_slots, None),
@@ -56,6 +68,22 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
     found.report.clean &= rebuilt.is_none();
     found.report.damage = found.report.damage.or(rebuilt);
     Ok(Survey::Log(found))
+}
+
+/// The names in the log's directory, in order.
+fn list<S: Storage>(storage: &S) -> Result<Vec<FileName>> {
+    let mut names = Vec::new();
+    let mut listed = Ok(());
+    storage
+        .list(&mut |name| {
+            if listed.is_ok() {
+                listed = memory::push(&mut names, name);
+            }
+        })
+        .map_err(|io| io.in_directory("cannot list the log's directory"))?;
+    listed?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Whether any segment holds a frame: without one and without a manifest there is only an unfinished creation.
@@ -100,6 +128,6 @@ fn run<S: Storage>(mut surveyor: Surveyor<'_, S>, prefix: bool, full: bool) -> R
         Err(error) => return Err(error),
     };
     found.report = surveyor.report;
-    found.complete_report();
+    found.complete_report(&surveyor.names);
     Ok(found)
 }

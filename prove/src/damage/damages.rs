@@ -220,21 +220,31 @@ pub(super) fn manifest_pieces(left: &Left) -> Vec<Damage> {
 
 /// Pairs of flips, half of them in the last segment, all of them where frames stand.
 pub(super) fn pairs(left: &Left, count: u64, seed: u64) -> Vec<Damage> {
-    let mut state = seed;
-    let mut below = |end: usize| {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        ((u128::from(state) * end as u128) >> 64) as usize
-    };
+    let mut dice = Dice::new(seed);
     let mut damages = Vec::new();
     for number in 0..count {
         let mut one = || {
-            let place = if number % 2 == 0 { left.chain.len() - 1 } else { below(left.chain.len() + 1) };
+            let place = if number % 2 == 0 { left.chain.len() - 1 } else { dice.below(left.chain.len() + 1) };
             match left.chain.get(place) {
-                Some(segment) => (FileName::Segment(segment.index), below(segment.end() * 8)),
-                None => (FileName::Manifest, below(2 * SLOT * 8)),
+                Some(segment) => (FileName::Segment(segment.index), dice.below(segment.end() * 8)),
+                None => (FileName::Manifest, dice.below(2 * SLOT * 8)),
             }
         };
         damages.push(Damage::Pair { first: one(), second: one() });
     }
     damages
+}
+
+/// Numbers that follow from a seed.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        ((u128::from(self.0) * end as u128) >> 64) as usize
+    }
 }

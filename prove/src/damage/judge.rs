@@ -3,7 +3,7 @@
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error, Place};
 use wal_engine::format::constants::OP_PUT;
-use wal_engine::log::{Log, ReplayOptions, Report};
+use wal_engine::log::{Log, ReplayOptions, Report, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_sim::{Disk, Image, SimStorage};
@@ -103,7 +103,40 @@ pub(super) fn judge(left: &Left, damage: &Damage, image: &Image, goes_on: bool) 
     drop(again);
     let outcome = judge_strict(left, damage, image, &strict)?;
     judge_prefix(left, damage, image, &strict, goes_on)?;
+    if goes_on {
+        judge_inspection(left, damage, image, &strict)?;
+    }
     Ok(outcome)
+}
+
+/// Every damage that an inspection finds in `image`.
+pub(super) fn inspected(image: &Image) -> Result<Vec<Error>, String> {
+    let disk = Disk::from_image(image, 4);
+    let mut found = Vec::new();
+    let config = Config { open: OpenKind::Existing, ..config(SyncMode::Always, true) };
+    let report = inspect(&disk.storage(), &config, true, &mut |damage| found.push(*damage));
+    need!(disk.visible_image() == *image, "an inspection wrote");
+    let report = report.map_err(|error| format!("an inspection fails: {error:?}"))?;
+    need!(report.damages == found.len() as u64, "{} damages counted, {} told", report.damages, found.len());
+    Ok(found)
+}
+
+/// Whether an inspection finds what a strict reading met, and nothing where there is nothing.
+fn judge_inspection(left: &Left, damage: &Damage, image: &Image, strict: &Got) -> Result<(), String> {
+    let found = inspected(image)?;
+    if let Some(error) = strict.error {
+        need!(found.iter().any(|found| found.place == error.place), "an inspection finds {found:?}, but not {error:?}");
+    }
+    for found in &found {
+        let is_copy = found.place == Place::File(FileName::Manifest) && damage.files().contains(&Some(FileName::Manifest));
+        need!(is_copy || strict.error.is_some(), "an inspection finds {found:?}, which nobody else does");
+        // Copies of records that a recovery made are not lost with their segment: the originals may still stand in the one before.
+        let has_copies = left.made == Made::Fragments;
+        if matches!(damage, Damage::Flip { .. } | Damage::Cut { .. } | Damage::Delete { .. }) && !is_copy && !has_copies {
+            judge_place(left, damage, found).map_err(|said| format!("an inspection: {said}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn judge_strict(left: &Left, damage: &Damage, image: &Image, strict: &Got) -> Result<Outcome, String> {
