@@ -9,6 +9,8 @@ mod golden;
 mod manifest;
 #[path = "../tests/nth_fault.rs"]
 mod nth_fault;
+#[path = "../tests/opening.rs"]
+mod opening;
 #[path = "../tests/protocol.rs"]
 mod protocol;
 #[path = "../tests/regression_commit.rs"]

@@ -4,5 +4,6 @@
 
 pub mod forge;
 pub mod host;
-pub mod watched;
+
 pub mod memory;
+pub mod watched;
