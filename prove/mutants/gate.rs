@@ -5,6 +5,10 @@
 mod damage;
 #[path = "../tests/golden.rs"]
 mod golden;
+#[path = "../tests/heads.rs"]
+mod heads;
+#[path = "../tests/lengths.rs"]
+mod lengths;
 #[path = "../tests/manifest.rs"]
 mod manifest;
 #[path = "../tests/nth_fault.rs"]
