@@ -5,10 +5,16 @@
 mod damage;
 #[path = "../tests/golden.rs"]
 mod golden;
+#[path = "../tests/heads.rs"]
+mod heads;
+#[path = "../tests/lengths.rs"]
+mod lengths;
 #[path = "../tests/manifest.rs"]
 mod manifest;
 #[path = "../tests/nth_fault.rs"]
 mod nth_fault;
+#[path = "../tests/opening.rs"]
+mod opening;
 #[path = "../tests/protocol.rs"]
 mod protocol;
 #[path = "../tests/regression_commit.rs"]

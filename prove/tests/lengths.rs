@@ -2,9 +2,9 @@
 //! refused and leaves no trace. A reader's limit below the writer's once made a log that nobody could open.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use wal_engine::config::{MIN_SEGMENT_BYTES, SEGMENT_OVERHEAD_BYTES, SyncMode};
+use wal_engine::config::{Config, MIN_SEGMENT_BYTES, SEGMENT_OVERHEAD_BYTES, SyncMode};
 use wal_engine::error::{Code, Result};
-use wal_engine::format::constants::{BATCH_COUNT_LEN, BATCH_ENTRY_LEN, OP_PUT};
+use wal_engine::format::constants::{BATCH_COUNT_LEN, BATCH_ENTRY_LEN, MAX_FRAME_KEY_LEN, OP_PUT};
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions};
 use wal_engine::seq;
 use wal_prove::host::{config, value_of};
@@ -64,4 +64,22 @@ fn batches_of_every_length() {
             log.append_batch(&[Entry { op: OP_PUT, key: b"", value }][..], Durability::Mode)
         });
     }
+}
+
+/// A key that a frame's header cannot say makes its record a batch of one.
+#[test]
+fn keys_of_every_length() {
+    let config = Config { segment_bytes: 256 << 10, ..config(SyncMode::Always, true) };
+    let disk = Disk::new(1);
+    let log = Log::open(disk.storage(), &config).unwrap();
+    let lens = [0, 1, MAX_FRAME_KEY_LEN - 1, MAX_FRAME_KEY_LEN, MAX_FRAME_KEY_LEN + 1, 2 * MAX_FRAME_KEY_LEN];
+    for (seq, len) in (1..).zip(lens) {
+        assert_eq!(log.append(OP_PUT, &value_of(seq, len), b"value"), Ok(seq));
+    }
+    let mut cursor = log.replay(seq::OLDEST, ReplayOptions::default()).unwrap();
+    for (seq, len) in (1..).zip(lens) {
+        let record = cursor.next().unwrap().unwrap();
+        assert_eq!((record.seq, record.key, record.value), (seq, &value_of(seq, len)[..], &b"value"[..]));
+    }
+    assert!(cursor.next().unwrap().is_none());
 }

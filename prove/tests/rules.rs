@@ -104,6 +104,12 @@ fn mixed() -> (Image, Vec<u64>) {
             data.extend([*data.last().unwrap(); 2]);
         }
     }
+    // A segment that begins and ends with checkpoints.
+    while log.stat().segments < 6 {
+        log.checkpoint(0).unwrap();
+        data.push(*data.last().unwrap());
+    }
+    data.push(put(&log, 10));
     assert_eq!(log.last_seq() + 1, data.len() as u64);
     log.close().unwrap();
     (disk.visible_image(), data)

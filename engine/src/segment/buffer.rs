@@ -1,6 +1,6 @@
 //! A commit buffer: frames composed in memory, in the bytes in which they go to the file.
 
-use super::payload::Payload;
+use super::payload::Pieces;
 use super::scan::MIN_WINDOW_BYTES;
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
@@ -75,7 +75,7 @@ impl CommitBuffer {
     }
 
     /// Adds a frame, for which there must be room.
-    pub fn push(&mut self, segment: &SegmentHeader, header: &FrameHeader, body: &impl Payload) -> Placed {
+    pub fn push(&mut self, segment: &SegmentHeader, header: &FrameHeader, body: &impl Pieces) -> Placed {
         let offset = self.end();
         debug_assert!(offset.is_multiple_of(FRAME_ALIGN as u64) && self.has_room(header.len()));
         let start = self.bytes.len();

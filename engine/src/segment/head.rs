@@ -90,9 +90,10 @@ pub fn decode_open(segment: &SegmentHeader, bytes: &[u8]) -> Option<Open> {
 /// Whether the frame that a successor's OPEN names as this segment's last one stands there.
 pub fn ends_as_linked<F: File>(file: &F, segment: &SegmentHeader, link: &Link) -> Result<bool> {
     let name = FileName::Segment(segment.index);
+    // What lies behind the end of the file stays zero, which is no header.
     let mut bytes = [0; FRAME_HEADER_LEN];
-    let read = file.read_at(link.last_frame, &mut bytes).map_err(|io| io.in_file(name, "cannot read the segment's last frame"))?;
-    if read < FRAME_HEADER_LEN || FrameHeader::stored_crc(&bytes) != link.last_crc {
+    file.read_at(link.last_frame, &mut bytes).map_err(|io| io.in_file(name, "cannot read the segment's last frame"))?;
+    if FrameHeader::stored_crc(&bytes) != link.last_crc {
         return Ok(false);
     }
     let header = FrameHeader::decode(segment.seed, segment.capacity, link.last_frame, &bytes);

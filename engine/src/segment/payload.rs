@@ -35,13 +35,17 @@ impl Entries for [Entry<'_>] {
     }
 }
 
-/// The payload of a frame.
-#[expect(clippy::len_without_is_empty, reason = "a size, not a collection's length")]
-pub trait Payload {
-    /// Its length in bytes, `None` if that cannot be counted.
-    fn len(&self) -> Option<u64>;
+/// The bytes of a frame behind its header.
+pub trait Pieces {
     /// Calls `each` with its pieces in order.
     fn visit(&self, each: &mut impl FnMut(&[u8]));
+}
+
+/// Records as a frame carries them.
+#[expect(clippy::len_without_is_empty, reason = "a size, not a collection's length")]
+pub trait Payload: Pieces {
+    /// Its length in bytes, `None` if that cannot be counted.
+    fn len(&self) -> Option<u64>;
     /// The header fields that say how to read it.
     fn describe(&self, header: &mut FrameHeader);
     /// How many records it holds.
@@ -58,14 +62,16 @@ impl One<'_> {
     }
 }
 
-impl Payload for One<'_> {
-    fn len(&self) -> Option<u64> {
-        (self.0.key.len() as u64).checked_add(self.0.value.len() as u64)
-    }
-
+impl Pieces for One<'_> {
     fn visit(&self, each: &mut impl FnMut(&[u8])) {
         each(self.0.key);
         each(self.0.value);
+    }
+}
+
+impl Payload for One<'_> {
+    fn len(&self) -> Option<u64> {
+        (self.0.key.len() as u64).checked_add(self.0.value.len() as u64)
     }
 
     fn describe(&self, header: &mut FrameHeader) {
@@ -81,18 +87,7 @@ impl Payload for One<'_> {
 /// A batch.
 pub struct Batch<'a, E: Entries + ?Sized>(pub &'a E);
 
-impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
-    fn len(&self) -> Option<u64> {
-        // A count whose table alone would overflow is more than a frame can say.
-        let count = u32::try_from(self.0.count()).ok()?;
-        let mut len = batch::table_len(u64::from(count));
-        for index in 0..self.0.count() {
-            let entry = self.0.entry(index);
-            len = len.checked_add(entry.key.len() as u64)?.checked_add(entry.value.len() as u64)?;
-        }
-        Some(len)
-    }
-
+impl<E: Entries + ?Sized> Pieces for Batch<'_, E> {
     fn visit(&self, each: &mut impl FnMut(&[u8])) {
         each(&(self.0.count() as u32).to_le_bytes());
         for index in 0..self.0.count() {
@@ -105,6 +100,19 @@ impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
             each(entry.value);
         }
     }
+}
+
+impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
+    fn len(&self) -> Option<u64> {
+        // A count whose table alone would overflow is more than a frame can say.
+        let count = u32::try_from(self.0.count()).ok()?;
+        let mut len = batch::table_len(u64::from(count));
+        for index in 0..self.0.count() {
+            let entry = self.0.entry(index);
+            len = len.checked_add(entry.key.len() as u64)?.checked_add(entry.value.len() as u64)?;
+        }
+        Some(len)
+    }
 
     fn describe(&self, _header: &mut FrameHeader) {}
 
@@ -116,36 +124,29 @@ impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
 /// Bytes that the log writes for itself.
 pub struct Control<'a>(pub &'a [u8]);
 
-impl Payload for Control<'_> {
-    fn len(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
-    }
-
+impl Pieces for Control<'_> {
     fn visit(&self, each: &mut impl FnMut(&[u8])) {
         each(self.0);
     }
-
-    fn describe(&self, _header: &mut FrameHeader) {}
-
-    fn records(&self) -> u64 {
-        0
-    }
 }
 
-/// The header of a frame with this payload, complete but for the two fields that depend on its place.
+/// The header of a frame with these records, complete but for the two fields that depend on its place.
 pub fn header_of(kind: Kind, payload: &impl Payload, len: u64) -> FrameHeader {
-    let mut running = Running::new();
-    payload.visit(&mut |piece| running.update(piece));
-    running.update(&[0; FRAME_ALIGN][..(padded(len) - len) as usize]);
-    let mut header =
-        FrameHeader { payload_crc: running.finish(), payload_len: len as u32, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind };
+    let mut header = plain_header(kind, payload, len);
     payload.describe(&mut header);
     header
 }
 
 /// The header of one of the log's own frames.
 pub fn control_header(kind: Kind, payload: &[u8]) -> FrameHeader {
-    header_of(kind, &Control(payload), payload.len() as u64)
+    plain_header(kind, &Control(payload), payload.len() as u64)
+}
+
+fn plain_header(kind: Kind, body: &impl Pieces, len: u64) -> FrameHeader {
+    let mut running = Running::new();
+    body.visit(&mut |piece| running.update(piece));
+    running.update(&[0; FRAME_ALIGN][..(padded(len) - len) as usize]);
+    FrameHeader { payload_crc: running.finish(), payload_len: len as u32, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind }
 }
 
 /// The relative seq of a frame whose first record is `seq`.
