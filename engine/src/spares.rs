@@ -256,7 +256,7 @@ impl<S: Storage> Spares<S> {
         }
         #[cfg(wal_plants)]
         if crate::plants::Mistake::NameNotSynced.is_planted() {
-            self.inner.lock().ready.push_back(Prepared { header, file: Arc::new(file) });
+            self.inner.lock().ready.push_back(Prepared { header, file: room.fill(file) });
             return Ok(());
         }
         if let Err(error) = self.sync_dir() {
