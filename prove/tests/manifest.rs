@@ -157,7 +157,7 @@ fn what_an_install_writes() {
     let generation = first.generation + 7;
     assert_eq!((installed.epoch, file.current().generation), (first.epoch + 1, generation));
     expected = vec![generation - 1, generation - 1, generation, generation];
-    expected.rotate_left(if generation % 2 == 0 { 2 } else { 0 });
+    expected.rotate_left(if generation.is_multiple_of(2) { 2 } else { 0 });
     assert_eq!(generations(&disk.durable_image()), expected);
     let epochs = disk.durable_image();
     let copies = epochs.read(FileName::Manifest).unwrap().chunks(MANIFEST_PAGE_LEN).map(|page| Manifest::decode(page).unwrap().epoch);
