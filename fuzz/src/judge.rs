@@ -24,7 +24,7 @@ fn existing(recovery: Recovery) -> Config {
 
 pub(crate) fn every_opening(image: &Image) {
     let before = disk(image);
-    let inspected = inspect(before.storage(), &existing(Recovery::Strict), true, &mut |_| {});
+    let inspected = inspect(&before.storage(), &existing(Recovery::Strict), true, &mut |_| {});
     if let Ok(log) = Log::open(before.storage(), &Config { open: OpenKind::ReadOnly, ..existing(Recovery::Strict) }) {
         let _any_error_will_do = read(&log, false);
     }

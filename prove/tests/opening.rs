@@ -106,7 +106,7 @@ fn every_number_of_a_report() {
             ..Report::default()
         };
         assert!(expected.segments < counted + 1 && expected.spares > 0);
-        let found = inspect(Disk::from_image(&image, 4).storage(), &strict(), false, &mut |_| {}).unwrap();
+        let found = inspect(&Disk::from_image(&image, 4).storage(), &strict(), false, &mut |_| {}).unwrap();
         assert_eq!(said(found), said(expected));
         let log = Log::open(Disk::from_image(&image, 4).storage(), &read_only()).unwrap();
         assert_eq!(said(log.report()), said(expected));
@@ -134,7 +134,7 @@ fn what_is_vouched_for() {
         let reader = Log::open(Disk::from_image(&image, 4).storage(), &read_only()).unwrap();
         assert_eq!((reader.last_seq(), reader.durable_seq()), (4, 3));
         assert_eq!((read_all(&reader, false), read_all(&reader, true)), (vec![1, 2, 3], vec![1, 2, 3, 4]));
-        assert_eq!(said(inspect(Disk::from_image(&image, 4).storage(), &strict(), true, &mut |_| {}).unwrap()), said(reader.report()));
+        assert_eq!(said(inspect(&Disk::from_image(&image, 4).storage(), &strict(), true, &mut |_| {}).unwrap()), said(reader.report()));
         assert!(!reader.report().clean);
         let disk = Disk::from_image(&image, 4);
         let log = Log::open(disk.storage(), &strict()).unwrap();
