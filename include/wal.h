@@ -234,10 +234,10 @@
  *
  * An open log has two buffers of 1 MiB, a cursor one; opening a log that was not closed takes up
  * to 16 MiB for a moment. After wal_open, appending, syncing, checkpointing, truncating and
- * reading records no longer than the cursor's buffer allocate nothing, but for a few hundred bytes
- * where a call prepares a segment or drops one itself. On disk, a log has at least two segments
- * (the one being written and a prepared one) and 16 KiB more; a record costs at most 31 bytes
- * beside its key and value.
+ * reading records no longer than the cursor's buffer allocate nothing, but for a few hundred
+ * bytes where a call prepares a segment or drops one itself. On disk, a log has at least two
+ * segments (the one being written and a prepared one) and 16 KiB more; a record costs at most
+ * 31 bytes beside its key and value.
  *
  * Memory is the caller's or the library's, never handed over: what goes in is not kept after the
  * call; strings that come out are static; a record's bytes are valid until the next call on its
@@ -972,8 +972,9 @@ wal_report(const wal_t *wal, wal_report_t *report, size_t size, wal_error_t *err
 
 /**
  * Finds out what wal_open would find, and changes nothing. Damage is not an error here: it is in
- * the report, the first one with its place, all of them as a number. expected_log_id is compared; store_seq is not, but an opening accepts it if
- * forgotten_data_seq <= store_seq <= last_seq (and it is not inside or below lost records).
+ * the report, the first one with its place, all of them as a number. expected_log_id is
+ * compared; store_seq is not, but an opening accepts it if forgotten_data_seq <= store_seq <=
+ * last_seq (and it is not inside or below lost records).
  *
  * dir       the log's directory.
  * options   as for wal_open; NULL: defaults. Nothing is created whatever they say.

@@ -68,7 +68,7 @@ static void ok(wal_status_t status, const char *what)
 
 static const uint8_t *value_of(size_t at, uint64_t seq, size_t length)
 {
-  for (size_t byte = 0; byte < length; byte++) bytes[at][byte] = (uint8_t)(seq * 31 + byte * 7);
+  for (size_t byte = 0; byte < length; byte++) bytes[at][byte] = (uint8_t)((seq * 31 + byte) * 7);
   return bytes[at];
 }
 
