@@ -28,11 +28,6 @@ const fn c(name: &'static str) -> Test {
     Test { package: "ffi-tests", target: "c", name }
 }
 
-/// A test of damage.
-const fn damage(name: &'static str) -> Test {
-    sim("damage", name)
-}
-
 /// The test that builds what the tests in C need.
 pub(crate) const C_TESTS: Test = c("the_lists_agree");
 
@@ -75,13 +70,13 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 4,
         what: "a damaged frame is taken for the end, whatever vouches for it behind (Pebble #453, NATS)",
         place: "engine/src/recovery/ending.rs",
-        caught_by: &[("flips", damage("a_log_synced_record_by_record"))],
+        caught_by: &[("flips", sim("vouched", "a_flip_in_front_of_a_sync_is_told"))],
     },
     Mistake {
         number: 5,
         what: "the watermark is written in one mode only, SYNC_ALWAYS (Pebble #6031: only with a metric switched on)",
         place: "engine/src/commit/append.rs",
-        caught_by: &[("flips across configurations", damage("a_log_synced_by_the_system"))],
+        caught_by: &[("flips across configurations", sim("vouched", "a_flip_in_front_of_a_sync_is_told"))],
     },
     Mistake {
         number: 6,
@@ -169,7 +164,7 @@ pub(crate) const MISTAKES: &[Mistake] = &[
         number: 17,
         what: "a file that has been cut is not noticed (RocksDB #12488)",
         place: "engine/src/segment/head.rs",
-        caught_by: &[("cuts", damage("a_log_synced_record_by_record"))],
+        caught_by: &[("cut at every byte", sim("vouched", "a_cut_is_told_at_every_byte"))],
     },
     Mistake {
         number: 18,
