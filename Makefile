@@ -12,6 +12,8 @@ CFLAGS      ?= -O2 -g
 ROUNDS      ?= 25
 # How long `make prove` tries to lose something, in minutes; empty: what CI has time for.
 LONG        ?=
+# Which part of the mutants `make mutants` tries: the first of one.
+SHARD       ?= 1/1
 
 VERSION     := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 ABI         := $(shell sed -n 's/^\#define WAL_ABI_VERSION  *\([0-9]*\).*/\1/p' include/wal.h)
@@ -42,6 +44,8 @@ help:
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
 	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
 	@echo "make prove      tries every fault and counts what it tried; LONG=minutes goes on for that long and adds up in docs/proof-counts.tsv"
+	@echo "make mutants    small mistakes in what decides about records, and the tests that catch them (SHARD=k/n; stop it and go on at will)"
+	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
 	@echo "make bench      measures this log beside bare loops over the same files"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
 	@echo "make uninstall  removes what install put there"
@@ -146,6 +150,19 @@ prove-models:
 
 prove-fuzz:
 	$(Q)$(call proves,fuzz,$(CARGO) test $(QUIET) --locked --manifest-path fuzz/Cargo.toml -- --nocapture)
+# cargo install --locked cargo-mutants
+mutants:
+	$(Q)prove/mutants/mutants.py run --shard $(SHARD)
+
+# What changed since the outcomes were written, the rules of the protocol, and a slice of the rest that turns with the commit.
+mutants-quick:
+	$(Q)prove/mutants/mutants.py quick 75
+
+mutants-table:
+	$(Q)prove/mutants/mutants.py table
+
+coverage:
+	$(Q)prove/coverage/coverage.py
 
 bench:
 	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml

@@ -25,5 +25,7 @@ mod regression_recovery;
 mod rules;
 #[path = "../tests/scan.rs"]
 mod scan;
+#[path = "../tests/tail.rs"]
+mod tail;
 #[path = "../tests/window.rs"]
 mod window;

@@ -142,9 +142,12 @@ fn what_is_vouched_for() {
         assert_eq!((report.copied_records, report.copied_bytes), (1, ends[4] - ends[3]));
         assert_eq!((report.epoch, report.clean, report.last_seq), (2, false, 4));
         assert_eq!((log.durable_seq(), read_all(&log, false)), (4, vec![1, 2, 3, 4]));
-        // All of it in a segment of which nothing was vouched for.
+        // All of it in a segment of which nothing was vouched for, and which will wait to be used again like the spares.
         let (image, last) = left(1, false);
-        let image = forged(&image, |_| {});
+        let found = inspect(Disk::from_image(&image, 4).storage(), &strict(), false).unwrap();
+        let files = image.names().filter(|name| matches!(name, FileName::Segment(_) | FileName::Spare(_))).count() as u64;
+        assert!(files > 1);
+        assert_eq!((found.segments, found.spares, found.last_seq), (0, files, last));
         let disk = Disk::from_image(&image, 4);
         drop(Log::open(disk.storage(), &strict()).unwrap());
         let log = Log::open(disk.storage(), &strict()).unwrap();
@@ -566,5 +569,26 @@ fn a_long_tail() {
             let log = Log::open(disk.storage(), &config).unwrap();
             assert_eq!((log.report().copied_records, read_all(&log, false).len() as u64), (0, last));
         }
+    });
+}
+
+/// What an interrupted creation left is no log, and is in nobody's way; what an earlier recovery moved aside stays.
+#[test]
+fn the_remains_of_a_creation() {
+    bounded(|| {
+        let mut image = Image::new();
+        let damaged = FileName::Damaged(3);
+        for name in [FileName::Lock, FileName::Segment(1), FileName::Segment(2), FileName::Spare(5), FileName::Manifest, damaged] {
+            image.write(name, vec![0; 100]);
+        }
+        let disk = Disk::from_image(&image, 4);
+        assert_eq!(Log::open(disk.storage(), &read_only()).err().map(|error| error.code), Some(Code::NotFound));
+        let log = Log::open(disk.storage(), &strict()).unwrap();
+        assert!(log.report().created);
+        assert_eq!(put(&log, 10), 1);
+        log.close().unwrap();
+        let after = disk.visible_image();
+        assert_eq!(after.read(damaged), image.read(damaged));
+        assert!(after.read(FileName::Spare(5)).is_none_or(|bytes| bytes.len() == 4096));
     });
 }

@@ -397,8 +397,8 @@ fn a_search_in_two_parts() {
         let mut found = Behind::default();
         let at = found.search(&mut window, &header, DATA_START..middle, 0).unwrap();
         assert!(at <= middle && at.is_multiple_of(8), "{at} of {middle}");
-        // No more is left over than a header with what it needs behind it.
-        assert!(middle - at <= 40, "{at} of {middle}");
+        // Less is left over than a header with what it needs behind it.
+        assert!(middle - at < 40, "{at} of {middle}");
         let end = found.search(&mut window, &header, at..capacity, 0).unwrap();
         assert_eq!(end, capacity);
         assert_eq!(shown(&found), whole, "in two at {middle}");
@@ -421,4 +421,50 @@ fn a_search_in_two_parts() {
     assert_eq!((window.bytes_read(), file.read_twice()), (capacity - DATA_START, 0));
 
     assert_eq!(Behind::default().search(&mut window, &header, 80..80, 0).unwrap(), 80);
+}
+
+/// A file that ends in the middle of its segment, at every place in a piece.
+#[test]
+fn a_search_to_where_a_file_was_cut() {
+    let mut builder = Builder::new(4 * SMALL as u64);
+    builder.open(&OPEN);
+    for relative in 0..250 {
+        builder.record(relative, &[relative as u8 | 1; 16]);
+    }
+    for cut in (SMALL - 64..SMALL + 160).chain(2 * SMALL..2 * SMALL + 100) {
+        assert_behind(&builder.header, &builder.bytes[..cut], DATA_START, 0, &format!("cut at {cut}"));
+    }
+}
+
+/// A header whose checksum and whose payload's checksum are both zero looks like zeros at first.
+#[test]
+fn a_header_that_begins_with_zeros() {
+    let mut builder = Builder::new(SMALL as u64);
+    builder.open(&OPEN);
+    let at = builder.end;
+    let crc = |relative_seq: u32| {
+        let header = FrameHeader { payload_crc: 0, payload_len: 0, relative_seq, watermark: 0, key_len: 0, op: OP_PUT, kind: Kind::Record };
+        header.encode(builder.header.seed, at, &mut [0; FRAME_HEADER_LEN])
+    };
+    // A checksum is linear in each bit: which bits together turn that of 0 into zero.
+    let mut basis: Vec<(u32, u32)> = Vec::new();
+    let reduced = |basis: &[(u32, u32)], mut sum: u32, mut bits: u32| {
+        for &(known, of) in basis {
+            if sum ^ known < sum {
+                (sum, bits) = (sum ^ known, bits ^ of);
+            }
+        }
+        (sum, bits)
+    };
+    for bit in 0..32 {
+        let (sum, bits) = reduced(&basis, crc(1 << bit) ^ crc(0), 1 << bit);
+        basis.push((sum, bits));
+        basis.sort_unstable_by_key(|&(sum, _)| core::cmp::Reverse(sum));
+    }
+    let (rest, relative_seq) = reduced(&basis, crc(0), 0);
+    assert_eq!((rest, crc(relative_seq)), (0, 0));
+    builder.record(relative_seq, b"");
+    assert!(builder.bytes[at as usize..at as usize + 8].iter().all(|&byte| byte == 0));
+    assert_eq!(expected_behind(&builder.header, &builder.bytes, at, 0).headers, 1);
+    assert_behind(&builder.header, &builder.bytes, at, 0, "zeros in front");
 }

@@ -4,6 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
@@ -21,6 +22,8 @@ use wal_sim::{Disk, Image};
 /// What the process holds, and the most that it held since `PEAK` was set.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// One test at a time: the allocator counts for all of them together.
+static ALONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
@@ -140,6 +143,7 @@ const CONSTANT: usize = 24 << 20;
 /// Ten thousand segments that follow each other: in time that grows with their number, not with its square.
 #[test]
 fn ten_thousand_segments_take_no_longer_than_ten_times_a_thousand() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let chain = |count: u32| {
         let mut image = Image::new();
         image.write(FileName::Manifest, manifest(|_| {}));
@@ -166,6 +170,7 @@ fn ten_thousand_segments_take_no_longer_than_ten_times_a_thousand() {
 /// Spares without number: the same.
 #[test]
 fn ten_thousand_spares_are_no_burden() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     bounded(|| {
         let mut image = Image::new();
         image.write(FileName::Manifest, manifest(|_| {}));
@@ -182,6 +187,7 @@ fn ten_thousand_spares_are_no_burden() {
 /// Lengths, counts, seqs and links that make no sense, each with right checksums.
 #[test]
 fn absurd_frames_take_no_memory_and_no_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     bounded(|| {
         let mut images = Vec::new();
         let mut add = |manifest: Vec<u8>, segments: &[Vec<u8>]| {

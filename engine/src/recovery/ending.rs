@@ -60,12 +60,11 @@ pub(super) struct Scanned {
     positions: Vec<Position>,
 }
 
-/// Walks through a segment, to `limit` at the most.
+/// Walks through a segment, to `limit` at the most, through a window that has read nothing yet.
 pub(super) fn scan_segment<F: File>(window: &mut Window<'_, F>, begin: &Begin, limit: u64, report: &mut Report) -> Result<Scanned> {
     let name = FileName::Segment(begin.header.index);
-    let before = window.bytes_read();
     let outcome = scan_window(window, begin, limit, report);
-    report.bytes_read += window.bytes_read() - before;
+    report.bytes_read += window.bytes_read();
     outcome.map_err(|io| io.in_file(name, "cannot read the segment"))
 }
 
@@ -245,7 +244,8 @@ impl Scanned {
 
     /// Notes in the report what is dropped behind the end.
     pub(super) fn report_dropped(&self, begin: &Begin, report: &mut Report) {
-        let mut end = self.behind.end;
+        // Fragments of a record that never became whole are valid, and dropped all the same.
+        let mut end = self.behind.end.max(self.valid);
         if let Stop::BadPayload(header) = self.stop {
             end = end.max(self.end.offset + header.len());
         }

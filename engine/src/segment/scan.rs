@@ -299,9 +299,6 @@ fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &
 /// The number of records in a batch whose lengths add up to its payload; `None` if they do not.
 fn batch_records<F: File>(window: &mut Window<'_, F>, payload: u64, payload_len: u32) -> Result<Option<u32>, IoError> {
     let payload_len = u64::from(payload_len);
-    if payload_len < BATCH_COUNT_LEN as u64 {
-        return Ok(None);
-    }
     let count = match window.bytes(payload, BATCH_COUNT_LEN)? {
         Some(front) => batch::count(front, payload_len),
         None => None,

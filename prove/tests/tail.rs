@@ -1,0 +1,151 @@
+//! The last segment of a log that was not closed: what is vouched for in it, what checkpoint it holds, and how much is read to know.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use wal_engine::config::{Config, SyncMode};
+use wal_engine::error::Code;
+use wal_engine::format::constants::{FRAME_HEADER_LEN, OP_PUT};
+use wal_engine::format::frame::{FrameHeader, Kind, frame_len};
+use wal_engine::log::{Log, ReplayOptions};
+use wal_engine::names::FileName;
+use wal_engine::seq::{self, Tail};
+use wal_prove::forge::{changed, frames, manifest, seal};
+use wal_prove::host::{bounded, config, value_of};
+use wal_sim::{Call, Disk, Fault, SimStorage};
+
+fn always() -> Config {
+    config(SyncMode::Always, true)
+}
+
+fn put(log: &Log<SimStorage>, len: usize) -> u64 {
+    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
+}
+
+/// Checkpoints whose records are durable while the manifest never heard of them.
+fn unheard(log: &Log<SimStorage>, disk: &Disk, covered: u64) {
+    disk.fail(Fault::nth(1).of(Call::WriteAt).on(FileName::Manifest));
+    assert_eq!(log.checkpoint(covered).map_err(|error| error.code), Err(Code::Io));
+}
+
+#[test]
+fn checkpoints_that_the_manifest_does_not_know() {
+    bounded(|| {
+        // What is covered one after the other, between records, and what counts.
+        let cases: [(&[u64], (u64, u64)); 5] = [(&[1], (2, 1)), (&[1, 2], (2, 1)), (&[1, 3], (4, 3)), (&[1, 0], (2, 1)), (&[0], (0, 0))];
+        for (covered, expected) in cases {
+            let disk = Disk::new(1);
+            let log = Log::open(disk.storage(), &always()).unwrap();
+            for &covered in covered {
+                put(&log, 20);
+                unheard(&log, &disk, covered);
+            }
+            put(&log, 20);
+            drop(log);
+            let log = Log::open(disk.storage(), &always()).unwrap();
+            let found = (log.report().checkpoint_seq, log.report().checkpoint_covered);
+            assert_eq!(found, expected, "{covered:?}");
+            assert_eq!(manifest(&disk.visible_image()).checkpoint.n, expected.0);
+        }
+    });
+}
+
+/// What is data and what is not, also where a segment begins with a checkpoint or with none of either.
+#[test]
+fn the_last_data_record() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        for _ in 0..3 {
+            put(&log, 20);
+        }
+        log.checkpoint(0).unwrap();
+        log.checkpoint(0).unwrap();
+        drop(log);
+        let mut expected = Tail { seq: 5, data_seq: 3 };
+        for _ in 0..3 {
+            let log = Log::open(disk.storage(), &always()).unwrap();
+            assert_eq!(manifest(&disk.visible_image()).bound.tail, expected);
+            log.checkpoint(0).unwrap();
+            expected.seq += 1;
+        }
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        while log.stat().segments < 6 {
+            log.checkpoint(0).unwrap();
+        }
+        expected.seq = log.last_seq();
+        drop(log);
+        drop(Log::open(disk.storage(), &always()).unwrap());
+        assert_eq!(manifest(&disk.visible_image()).bound.tail, expected);
+    });
+}
+
+/// The fragments of a record of which the last was never written are dropped, whatever vouches for them, and what stood in front of them stays.
+#[test]
+fn fragments_without_an_end() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        put(&log, 100);
+        drop(log);
+        for synced in 0..=2 {
+            let image = changed(&disk.visible_image(), FileName::Segment(1), |bytes| {
+                let (header, found) = frames(bytes);
+                let mut at = found[found.len() - 1].end;
+                let mut watermark = at;
+                for (number, kind) in [Kind::First, Kind::Middle, Kind::Middle].into_iter().enumerate() {
+                    let frame = FrameHeader { payload_crc: 0, payload_len: 5, relative_seq: 1, watermark, key_len: 0, op: OP_PUT, kind };
+                    frame.encode(header.seed, at, &mut bytes[at as usize..]);
+                    bytes[at as usize + FRAME_HEADER_LEN..][..5].copy_from_slice(b"piece");
+                    seal(bytes, at);
+                    at += frame_len(5);
+                    if number < synced {
+                        watermark = at;
+                    }
+                }
+            });
+            let disk = Disk::from_image(&image, 4);
+            let log = Log::open(disk.storage(), &always()).unwrap_or_else(|error| panic!("{synced} synced: {error}"));
+            assert_eq!(log.last_seq(), 1, "{synced} synced");
+            assert!(log.report().dropped_bytes > 0);
+            assert_eq!(put(&log, 10), 2);
+            log.close().unwrap();
+            let log = Log::open(disk.storage(), &always()).unwrap();
+            let mut cursor = log.replay(0, ReplayOptions::default()).unwrap();
+            assert_eq!((1..=2).map(|_| cursor.next().unwrap().unwrap().value.len()).collect::<Vec<_>>(), [100, 10]);
+        }
+    });
+}
+
+/// In a segment larger than the scan's buffer, what has to be copied is still in the buffer when the scan is done.
+#[test]
+fn what_is_copied_is_read_once() {
+    bounded(|| {
+        const MIB: usize = 1 << 20;
+        let config = Config { segment_bytes: 32 * MIB as u64, ..config(SyncMode::Os, true) };
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &config).unwrap();
+        let value = vec![7; 250_000];
+        for _ in 0..80 {
+            log.append(OP_PUT, b"", &value).unwrap();
+        }
+        log.sync(seq::LAST).unwrap();
+        let synced = log.last_seq();
+        for _ in 0..12 {
+            log.append(OP_PUT, b"", &value).unwrap();
+        }
+        let last = log.last_seq();
+        drop(log);
+        let log = Log::open(disk.storage(), &config).unwrap();
+        let report = log.report();
+        assert_eq!((report.last_seq, report.dropped_bytes), (last, 0));
+        assert!(report.copied_records >= last - synced && report.copied_bytes as usize >= 12 * value.len());
+        let whole = 32 * MIB as u64;
+        assert!((whole..whole + MIB as u64).contains(&report.bytes_read), "{} bytes were read", report.bytes_read);
+        let mut cursor = log.replay(0, ReplayOptions::default()).unwrap();
+        let mut count = 0;
+        while let Some(record) = cursor.next().unwrap() {
+            count += 1;
+            assert!(record.seq == count && record.value == value);
+        }
+        assert_eq!(count, last);
+    });
+}
