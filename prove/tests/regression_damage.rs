@@ -164,6 +164,43 @@ fn a_damaged_open_names_the_seqs_of_its_segment() {
     assert!(error.seq > 1 && error.seq_last >= 5, "{error:?}");
 }
 
+/// Without a manifest, and without a frame in a segment that this version can read, the directory was taken for an unfinished creation, and every segment
+/// in it removed: those of a newer version, too, and files that are no log's at all.
+#[test]
+fn a_creation_removes_only_what_a_creation_leaves() {
+    // A newer version, which need not call its manifest MANIFEST.
+    let newer = changed(&killed(&[Step::Append, Step::AppendRotating, Step::AppendRotating]), FileName::Segment(1), |bytes| {
+        bytes[10..12].copy_from_slice(&2u16.to_le_bytes());
+        let crc = checksum::of(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    });
+    let mut only = Image::new();
+    only.write(FileName::Segment(1), newer.read(FileName::Segment(1)).unwrap().to_vec());
+    for config in [strict(), Config { recovery: Recovery::Prefix, ..strict() }] {
+        let disk = Disk::from_image(&only, 1);
+        let error = Log::open(disk.storage(), &config).err().map(|error| (error.code, error.place));
+        assert_eq!(error, Some((Code::Format, Place::File(FileName::Segment(1)))));
+        assert_eq!(disk.visible_image().read(FileName::Segment(1)), only.read(FileName::Segment(1)));
+    }
+
+    // Somebody else's, and what a creation that was interrupted has left beside it.
+    let foreign = b"somebody else's".repeat(400);
+    for first in [None, Some(Vec::new()), Some(vec![0; 4096])] {
+        let mut image = Image::new();
+        for index in [2, 3, 77, u32::MAX] {
+            image.write(FileName::Segment(index), foreign.clone());
+        }
+        if let Some(first) = first {
+            image.write(FileName::Segment(1), first);
+        }
+        let disk = Disk::from_image(&image, 1);
+        goes_on(&disk);
+        for index in [2, 3, 77, u32::MAX] {
+            assert_eq!(disk.visible_image().read(FileName::Segment(index)), Some(&foreign[..]), "{index}");
+        }
+    }
+}
+
 /// A manifest with right checksums that names a place in front of the frames, or inside of the first one: the log opened, and what was appended there
 /// nobody found again.
 #[test]
