@@ -144,7 +144,7 @@ fn what_is_vouched_for() {
         assert_eq!((log.durable_seq(), read_all(&log, false)), (4, vec![1, 2, 3, 4]));
         // All of it in a segment of which nothing was vouched for, and which will wait to be used again like the spares.
         let (image, last) = left(1, false);
-        let found = inspect(Disk::from_image(&image, 4).storage(), &strict(), false).unwrap();
+        let found = inspect(&Disk::from_image(&image, 4).storage(), &strict(), false, &mut |_| {}).unwrap();
         let files = image.names().filter(|name| matches!(name, FileName::Segment(_) | FileName::Spare(_))).count() as u64;
         assert!(files > 1);
         assert_eq!((found.segments, found.spares, found.last_seq), (0, files, last));

@@ -3,25 +3,19 @@
 
 use wal_engine::config::{Config, Recovery, SyncMode};
 use wal_engine::error::{Code, Place};
+use wal_engine::format::checksum;
 use wal_engine::format::constants::{FRAME_HEADER_LEN, MANIFEST_COPY_LEN, MANIFEST_PAGE_LEN, OP_PUT};
 use wal_engine::format::frame::{FrameHeader, Kind, payload_crc};
 use wal_engine::format::manifest_slot::{Bound, Manifest};
 use wal_engine::log::{Log, ReplayOptions};
 use wal_engine::names::FileName;
 use wal_engine::seq::{self, Tail};
+use wal_prove::forge::{changed, forged};
 use wal_prove::host::{Host, Step, config, value_of};
 use wal_sim::{Disk, Image, SimStorage};
 
 fn strict() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn changed(image: &Image, name: FileName, change: impl FnOnce(&mut Vec<u8>)) -> Image {
-    let mut image = image.clone();
-    let mut bytes = image.read(name).unwrap().to_vec();
-    change(&mut bytes);
-    image.write(name, bytes);
-    image
 }
 
 /// A log of these steps, killed.
@@ -168,4 +162,95 @@ fn a_damaged_open_names_the_seqs_of_its_segment() {
     let error = Log::open(Disk::from_image(&image, 1).storage(), &strict()).err().unwrap();
     assert_eq!((error.code, error.place), (Code::Corrupt, Place::File(FileName::Segment(last))), "{error:?}");
     assert!(error.seq > 1 && error.seq_last >= 5, "{error:?}");
+}
+
+/// Without a manifest, and without a frame in a segment that this version can read, the directory was taken for an unfinished creation, and every segment
+/// in it removed: those of a newer version, too, and files that are no log's at all.
+#[test]
+fn a_creation_removes_only_what_a_creation_leaves() {
+    // A newer version, which need not call its manifest MANIFEST.
+    let newer = changed(&killed(&[Step::Append, Step::AppendRotating, Step::AppendRotating]), FileName::Segment(1), |bytes| {
+        bytes[10..12].copy_from_slice(&2u16.to_le_bytes());
+        let crc = checksum::of(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    });
+    let mut only = Image::new();
+    only.write(FileName::Segment(1), newer.read(FileName::Segment(1)).unwrap().to_vec());
+    for config in [strict(), Config { recovery: Recovery::Prefix, ..strict() }] {
+        let disk = Disk::from_image(&only, 1);
+        let error = Log::open(disk.storage(), &config).err().map(|error| (error.code, error.place));
+        assert_eq!(error, Some((Code::Format, Place::File(FileName::Segment(1)))));
+        assert_eq!(disk.visible_image().read(FileName::Segment(1)), only.read(FileName::Segment(1)));
+    }
+
+    // Somebody else's, and what a creation that was interrupted has left beside it.
+    let foreign = b"somebody else's".repeat(400);
+    for first in [None, Some(Vec::new()), Some(vec![0; 4096])] {
+        let mut image = Image::new();
+        for index in [2, 3, 77, u32::MAX] {
+            image.write(FileName::Segment(index), foreign.clone());
+        }
+        if let Some(first) = first {
+            image.write(FileName::Segment(1), first);
+        }
+        let disk = Disk::from_image(&image, 1);
+        goes_on(&disk);
+        for index in [2, 3, 77, u32::MAX] {
+            assert_eq!(disk.visible_image().read(FileName::Segment(index)), Some(&foreign[..]), "{index}");
+        }
+    }
+}
+
+/// A manifest with right checksums that names a place in front of the frames, or inside of the first one: the log opened, and what was appended there
+/// nobody found again.
+#[test]
+fn a_bound_where_no_frame_ends_is_refused() {
+    let mut host = Host::open(Disk::new(9), strict()).unwrap();
+    host.step(Step::Append).unwrap();
+    host.log.take().unwrap().close().unwrap();
+    let image = host.disk.durable_image();
+    for offset in (72..168).step_by(8) {
+        for dirty in [false, true] {
+            let image = forged(&image, |manifest| {
+                manifest.bound.offset = offset;
+                manifest.bound.tail = Tail::default();
+                manifest.dirty = dirty;
+            });
+            let error = Log::open(Disk::from_image(&image, 1).storage(), &strict()).err().map(|error| (error.code, error.place));
+            assert_eq!(error, Some((Code::Corrupt, Place::File(FileName::Segment(1)))), "{offset}");
+        }
+    }
+}
+
+/// A writer may begin its frames wherever it likes. Where an OPEN and an END no longer fit behind that place, they were written over the segment's end.
+#[test]
+fn a_segment_that_begins_at_its_end_is_replaced() {
+    let disk = Disk::new(10);
+    Log::open(disk.storage(), &strict()).unwrap().close().unwrap();
+    for data_start in (4096 - 200..4096u32).step_by(8) {
+        let image = changed(&disk.durable_image(), FileName::Segment(1), |bytes| {
+            bytes[52..56].copy_from_slice(&data_start.to_le_bytes());
+            let crc = checksum::of(&bytes[..60]);
+            bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        });
+        let image = forged(&image, |manifest| manifest.bound.offset = u64::from(data_start));
+        let disk = Disk::from_image(&image, 1);
+        goes_on(&disk);
+        let sizes = disk.visible_image();
+        assert!(sizes.names().all(|name| !matches!(name, FileName::Segment(_)) || sizes.read(name).unwrap().len() == 4096));
+    }
+}
+
+/// A clean log whose last segment is full goes on in another one, which links to the last frame of the full one: that of the bound, not any other.
+#[test]
+fn a_full_segment_ends_where_the_bound_says() {
+    let image = fill(&killed(&[Step::Append]), FIRST_RECORD_END, 4096, 2);
+    let refused = forged(&image, |manifest| {
+        manifest.dirty = false;
+        manifest.bound = Bound { segment: 1, offset: 4096 - 8, tail: Tail { seq: 2, data_seq: 2 } };
+    });
+    for _ in 0..2 {
+        let error = Log::open(Disk::from_image(&refused, 1).storage(), &strict()).err().map(|error| error.code);
+        assert_eq!(error, Some(Code::Corrupt));
+    }
 }

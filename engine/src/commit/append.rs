@@ -140,7 +140,10 @@ impl<S: Storage> Committer<S> {
                 // The record is accepted, so that a failure has poisoned the handle; the caller learns of it now rather than at the next call.
                 return outcome.map(|()| seq);
             }
-            state = self.set_timer(state);
+            let (next, outcome) = self.set_timer(state, seq);
+            // As above: the record is accepted.
+            outcome?;
+            state = next;
         }
         let due = state.written.offset - state.synced.offset >= self.sync_bytes && !state.syncing && !state.sync_rung;
         if due && matches!(self.mode, SyncMode::Os | SyncMode::None) {
@@ -156,12 +159,13 @@ impl<S: Storage> Committer<S> {
         Ok(seq)
     }
 
-    fn set_timer<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
+    /// Sees to it that `seq` is durable when the interval is over.
+    fn set_timer<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
         let Some(interval) = self.batch_interval else {
-            return state;
+            return (state, Ok(()));
         };
         if state.timer_set || state.unsynced() == 0 {
-            return state;
+            return (state, Ok(()));
         }
         state.timer_set = true;
         // Not under the lock: the first ring starts the thread.
@@ -171,11 +175,12 @@ impl<S: Storage> Committer<S> {
             work.sync_by = Some(work.sync_by.map_or(by, |earlier| earlier.min(by)));
         });
         let mut state = self.lock();
-        if !rung {
-            // If no thread can be had the record limit still holds, and the next append tries again.
-            state.timer_set = false;
+        if rung {
+            return (state, Ok(()));
         }
-        state
+        // No thread can be had that would sync later. The next append tries again.
+        state.timer_set = false;
+        self.wait_durable(state, seq)
     }
 
     /// Appends a CHECKPOINT record; returns its seq and the licence. `covered` is checked and resolved against the last seq here.

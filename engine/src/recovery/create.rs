@@ -12,12 +12,12 @@ use crate::seq::Tail;
 use crate::storage::{File, Storage};
 
 /// The first segment of every log.
-const FIRST_INDEX: u32 = 1;
+pub(super) const FIRST_INDEX: u32 = 1;
 
 /// Makes a log: segment 1 with its header only, then the manifest. A crash before that leaves no valid manifest and no
 /// frame, and the creation is begun again. `remains` are the files of such an attempt.
 pub fn create<S: Storage>(storage: &S, config: &Config, remains: &[FileName]) -> Result<ManifestFile<S::File>> {
-    for &name in remains.iter().filter(|&&name| name != FileName::Lock && !matches!(name, FileName::Damaged(_))) {
+    for &name in remains {
         storage.remove(name).map_err(|io| io.in_file(name, "cannot remove what an interrupted creation left"))?;
     }
     let mut random = [0; LOG_ID_BYTES + 4];

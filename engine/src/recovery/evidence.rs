@@ -1,7 +1,7 @@
 //! What segments prove that damage keeps from being read: which seqs were given out, and whether a file may hold records.
 
 use super::surveyor::Surveyor;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::format::constants::FRAME_HEADER_LEN;
 use crate::format::control::{End, Open};
 use crate::format::frame::FrameHeader;
@@ -9,7 +9,7 @@ use crate::format::segment_header::{BadHeader, SegmentHeader};
 use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
-use crate::segment::head::{HEAD_LEN, decode_open};
+use crate::segment::head::{HEAD_LEN, decode_open, newer};
 use crate::segment::scan::{self, Behind, Window};
 use crate::seq::{self, Seq};
 use crate::storage::{Access, File, IoKind, Storage};
@@ -86,7 +86,7 @@ fn look<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<Option
         Ok(header) => Some(header).filter(|header| header.log_id == surveyor.family.log_id),
         Err(BadHeader::Damaged) => None,
         Err(BadHeader::Newer) => {
-            return Err(Error::new(Code::Format, "this segment was written by a newer format version; use a newer library").in_file(name));
+            return Err(newer(name));
         }
     };
     let family = surveyor.family;

@@ -4,9 +4,9 @@ use super::ending::{Begin, Scanned, scan_segment, tail_buffer};
 use super::surveyor::{Fact, Indexes, Surveyor};
 use super::{Copy, Ending, Found, Held, Position, Report, Unclean, has_room_for_end};
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{DATA_START, FRAME_HEADER_LEN};
-use crate::format::control::{How, Link};
-use crate::format::frame::FrameHeader;
+use crate::format::constants::{DATA_START, FRAME_HEADER_LEN, OPEN_PAYLOAD_LEN};
+use crate::format::control::{How, Link, Open};
+use crate::format::frame::{FrameHeader, frame_len};
 use crate::format::segment_header::SegmentHeader;
 use crate::memory;
 use crate::names::FileName;
@@ -43,19 +43,9 @@ impl<S: Storage> Surveyor<'_, S> {
         let ending = if self.dirty {
             let (unclean, scanned, bytes) = self.unclean(last)?;
             held = Some(bytes);
-            let has_room = has_room_for_end(last.header.capacity, self.manifest.bound.offset);
-            restore_slot = !self.manifest.dirty && has_room && self.ends_at_bound(last, &scanned);
+            restore_slot = !self.manifest.dirty && self.has_room(&last.header) && self.ends_at_bound(last, &scanned);
             if scanned.checkpoint.n > checkpoint.n {
                 checkpoint = scanned.checkpoint;
-            }
-            if !restore_slot {
-                if unclean.link.index != last.header.index {
-                    // Nothing in the last segment is vouched for: it does not stay.
-                    segments.pop();
-                    memory::push(&mut until_commit, FileName::Segment(last.header.index))?;
-                } else if let Some(segment) = segments.last_mut() {
-                    segment.end = Some((unclean.link.end, unclean.before));
-                }
             }
             if let Some(end) = scanned.successor {
                 memory::push(&mut until_commit, FileName::Segment(end.successor))?;
@@ -63,16 +53,17 @@ impl<S: Storage> Surveyor<'_, S> {
             if restore_slot { Ending::Clean } else { Ending::Unclean(unclean) }
         } else {
             self.check_clean_end(last)?;
-            match self.full(last)? {
-                Some(unclean) => {
-                    if let Some(segment) = segments.last_mut() {
-                        segment.end = Some((unclean.link.end, unclean.before));
-                    }
-                    Ending::Unclean(unclean)
-                }
-                None => Ending::Clean,
-            }
+            if self.has_room(&last.header) { Ending::Clean } else { Ending::Unclean(self.full(last)?) }
         };
+        if let Ending::Unclean(unclean) = ending {
+            if unclean.link.index != last.header.index {
+                // Nothing in the last segment is vouched for: it does not stay.
+                segments.pop();
+                memory::push(&mut until_commit, FileName::Segment(last.header.index))?;
+            } else if let Some(segment) = segments.last_mut() {
+                segment.end = Some((unclean.link.end, unclean.before));
+            }
+        }
         let end = match ending {
             Ending::Clean => self.manifest.bound.tail,
             Ending::Unclean(unclean) => unclean.tail,
@@ -119,6 +110,10 @@ impl<S: Storage> Surveyor<'_, S> {
         };
         let mut head = self.load(bound.segment).map_err(at_risk(if self.dirty { Seq::MAX } else { bound.tail.seq }))?;
         let vouched_open = bound.offset > head.header.data_start;
+        // A frame that is written anywhere else nobody would find again.
+        if bound.offset != head.header.data_start && bound.offset < behind_open(&head.header) {
+            return Err(no_frame_ends(bound.segment, bound.offset));
+        }
         let begins_late = head.open.is_some_and(|open| open.first_seq > bound.tail.seq + 1);
         if vouched_open && (head.open.is_none() || begins_late) {
             return Err(at_risk(Seq::MAX)(bad_open(bound.segment)));
@@ -264,21 +259,23 @@ impl<S: Storage> Surveyor<'_, S> {
         Ok(())
     }
 
-    /// A clean log whose last segment has no room for an END goes on as behind a recovery, with nothing to copy. Other writers may fill a segment
-    /// to its last byte.
-    fn full(&mut self, last: Fact) -> Result<Option<Unclean>> {
+    /// Whether appending can go on at the bound, in the segment with this header: with room for an OPEN that is still to be written, and for END.
+    fn has_room(&self, header: &SegmentHeader) -> bool {
+        has_room_for_end(header.capacity, self.manifest.bound.offset.max(behind_open(header)))
+    }
+
+    /// A clean log whose last segment has no room goes on as behind a recovery, with nothing to copy. Other writers may fill a segment to its last byte.
+    fn full(&mut self, last: Fact) -> Result<Unclean> {
         let bound = self.manifest.bound;
-        if has_room_for_end(last.header.capacity, bound.offset) {
-            return Ok(None);
-        }
         let file = self.open_known(last.header.index)?;
         let begin = self.begin(last);
         let mut buffer = read_buffer(self.family.segment_bytes)?;
         let scanned = scan_segment(&mut Window::new(&file, &mut buffer), &begin, bound.offset, &mut self.report)?;
         scanned.check_end(&begin, bound.offset)?;
-        let last_frame = scanned.end.last_frame;
-        let link = Link { index: last.header.index, end: bound.offset, last_frame: last_frame.offset, last_crc: last_frame.crc };
-        Ok(Some(Unclean { link, before: bound.tail, first_seq: bound.tail.seq + 1, copy: None, tail: bound.tail }))
+        if (scanned.end.offset, scanned.end.tail) != (bound.offset, bound.tail) {
+            return Err(no_frame_ends(last.header.index, bound.offset));
+        }
+        Ok(unclean_at(last, &begin, &scanned, scanned.end))
     }
 
     /// A segment that was looked at already.
@@ -303,9 +300,7 @@ impl<S: Storage> Surveyor<'_, S> {
         self.report.bytes_read += window.bytes_read() - before;
         let place = window.held();
         let Some(position) = position.filter(|position| bound < vouched || bound == 0 || position.tail == self.manifest.bound.tail) else {
-            return Err(Error::new(Code::Corrupt, "what vouches for this segment names a place where no frame ends")
-                .in_file(FileName::Segment(last.header.index))
-                .at(vouched));
+            return Err(no_frame_ends(last.header.index, vouched));
         };
         if let Some(end) = scanned.successor {
             self.check_successor(end.successor, scanned.end.tail.seq + 1)?;
@@ -361,7 +356,9 @@ struct Followers(Vec<(u32, Fact)>);
 
 impl Followers {
     fn new(candidates: &[Fact]) -> Result<Followers> {
-        let rotated = |fact: &Fact| fact.open.filter(|open| open.how == How::Rotated).map(|open| (open.link.index, *fact));
+        // Indexes rise along the chain.
+        let follows = |fact: &Fact, open: &Open| open.how == How::Rotated && open.link.index < fact.header.index;
+        let rotated = |fact: &Fact| fact.open.filter(|open| follows(fact, open)).map(|open| (open.link.index, *fact));
         let mut followers: Vec<(u32, Fact)> = memory::collect(candidates.iter().filter_map(rotated))?;
         followers.sort_unstable_by_key(|&(index, fact)| (index, fact.header.index));
         Ok(Followers(followers))
@@ -373,6 +370,17 @@ impl Followers {
         let mut followers = self.0[from..].iter().take_while(|&&(before, _)| before == index).map(|&(_, fact)| fact);
         (followers.next(), followers.next().is_none())
     }
+}
+
+/// The first offset at which a frame behind OPEN can stand.
+fn behind_open(header: &SegmentHeader) -> u64 {
+    header.data_start + frame_len(OPEN_PAYLOAD_LEN as u64)
+}
+
+fn no_frame_ends(index: u32, offset: u64) -> Error {
+    Error::new(Code::Corrupt, "what vouches for this segment names a place where no frame ends")
+        .in_file(FileName::Segment(index))
+        .at(offset)
 }
 
 fn bad_open(index: u32) -> Error {

@@ -1,5 +1,6 @@
 //! What is in the directory, and whether it is a whole log. Writes nothing.
 
+use super::create::FIRST_INDEX;
 use super::rebuild::rebuild;
 use super::surveyor::Surveyor;
 use super::{Found, Survey};
@@ -7,11 +8,12 @@ use super::{examine::every_damage, prefix};
 use crate::config::{Config, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::SEGMENT_HEADER_LEN;
-use crate::format::segment_header::SegmentHeader;
+use crate::format::segment_header::{BadHeader, SegmentHeader};
 use crate::manifest::{self, Read};
 use crate::memory;
 use crate::names::FileName;
 use crate::segment::buffer::read_buffer;
+use crate::segment::head::newer;
 use crate::segment::scan::{self, Window};
 use crate::storage::{Access, File, IoError, IoKind, Storage};
 
@@ -45,8 +47,8 @@ pub fn survey<S: Storage>(storage: &S, config: &Config, full: bool) -> Result<Su
     let (manifest, both_slots, rebuilt) = match manifest::read(storage)? {
         Read::Valid(manifest, both_slots) => (manifest, both_slots, None),
         Read::Missing | Read::Invalid => {
-            if !holds_frames(storage, &names)? {
-                return Ok(Survey::Nothing(names));
+            if let Some(remains) = remains(storage, &names)? {
+                return Ok(Survey::Nothing(remains));
             }
             let damage = Error::new(
                 Code::Corrupt,
@@ -86,32 +88,49 @@ fn list<S: Storage>(storage: &S) -> Result<Vec<FileName>> {
     Ok(names)
 }
 
-/// Whether any segment holds a frame: without one and without a manifest there is only an unfinished creation.
-fn holds_frames<S: Storage>(storage: &S, names: &[FileName]) -> Result<bool> {
+/// What an interrupted creation left; `None` if any segment holds a frame. Without one and without a manifest there is only an unfinished creation, and
+/// files of log names that none can have left: those are somebody else's.
+fn remains<S: Storage>(storage: &S, names: &[FileName]) -> Result<Option<Vec<FileName>>> {
+    let mut remains = Vec::new();
     for &name in names {
-        let FileName::Segment(_) = name else {
-            continue;
+        let is_left = match name {
+            FileName::Lock | FileName::Damaged(_) => false,
+            FileName::Manifest | FileName::Spare(_) => true,
+            FileName::Segment(index) => match holds_frames(storage, name)? {
+                Some(true) => return Ok(None),
+                Some(false) => true,
+                // The first segment has its name before it has a header.
+                None => index == FIRST_INDEX,
+            },
         };
-        let file = match storage.open(name, Access::Read) {
-            Ok(file) => file,
-            Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => continue,
-            // There may be records in it: whoever took that for an unfinished creation would remove them.
-            Err(io) => return Err(io.in_file(name, "cannot open the segment")),
-        };
-        let mut head = [0; SEGMENT_HEADER_LEN];
-        let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment");
-        let read = file.read_at(0, &mut head).map_err(cannot_read)?;
-        // Without the manifest nothing tells stale bytes from frames but the header's own seed.
-        let Ok(header) = SegmentHeader::decode(&head[..read]) else {
-            continue;
-        };
-        let mut buffer = read_buffer(header.capacity)?;
-        let frames = scan::behind(&mut Window::new(&file, &mut buffer), &header, header.data_start, 0).map_err(cannot_read)?;
-        if frames.headers > 0 {
-            return Ok(true);
+        if is_left {
+            memory::push(&mut remains, name)?;
         }
     }
-    Ok(false)
+    Ok(Some(remains))
+}
+
+/// Whether a segment holds a frame; `None` if it has no header of any log.
+fn holds_frames<S: Storage>(storage: &S, name: FileName) -> Result<Option<bool>> {
+    let file = match storage.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(io) if matches!(io.kind, IoKind::NotFound | IoKind::NotAFile) => return Ok(None),
+        // There may be records in it: whoever took that for an unfinished creation would remove them.
+        Err(io) => return Err(io.in_file(name, "cannot open the segment")),
+    };
+    let mut head = [0; SEGMENT_HEADER_LEN];
+    let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment");
+    let read = file.read_at(0, &mut head).map_err(cannot_read)?;
+    // Without the manifest nothing tells stale bytes from frames but the header's own seed.
+    let header = match SegmentHeader::decode(&head[..read]) {
+        Ok(header) => header,
+        Err(BadHeader::Damaged) => return Ok(None),
+        // What a newer version calls its manifest, and where it keeps frames, only that version knows.
+        Err(BadHeader::Newer) => return Err(newer(name)),
+    };
+    let mut buffer = read_buffer(header.capacity)?;
+    let frames = scan::behind(&mut Window::new(&file, &mut buffer), &header, header.data_start, 0).map_err(cannot_read)?;
+    Ok(Some(frames.headers > 0))
 }
 
 /// The log as it should be, or what stands before the first damage.

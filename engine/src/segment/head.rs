@@ -48,7 +48,7 @@ pub fn load<S: Storage>(storage: &S, family: &Family, index: u32, access: Access
     let header = match SegmentHeader::decode(&bytes[..read]) {
         Ok(header) => header,
         Err(BadHeader::Newer) => {
-            return Err(Error::new(Code::Format, "this segment was written by a newer format version; use a newer library").in_file(name));
+            return Err(newer(name));
         }
         Err(BadHeader::Damaged) => {
             return Err(Error::new(Code::Corrupt, "the segment's header is damaged; restore it, or open with WAL_RECOVER_PREFIX")
@@ -71,6 +71,11 @@ pub fn load<S: Storage>(storage: &S, family: &Family, index: u32, access: Access
     }
     let open = decode_open(&header, &bytes[..read]);
     Ok(Head { file, header, open, bytes_read: read as u64 })
+}
+
+/// Refuses a segment whose header says that only a newer library reads it.
+pub fn newer(name: FileName) -> Error {
+    Error::new(Code::Format, "this segment was written by a newer format version; use a newer library").in_file(name)
 }
 
 /// The OPEN frame in the first bytes of a segment, if it is valid.

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_void};
 use core::mem::{MaybeUninit, forget};
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::file::from_errno;
@@ -37,11 +37,14 @@ impl Thread {
         let errno = unsafe {
             match libc::pthread_attr_init(attributes.as_mut_ptr()) {
                 0 => {
-                    // Where the size is refused the system's own will do.
                     libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK_BYTES);
                     let errno = libc::pthread_create(id.as_mut_ptr(), attributes.as_ptr(), run::<W>, context.cast());
                     libc::pthread_attr_destroy(attributes.as_mut_ptr());
-                    errno
+                    match errno {
+                        // Some systems take a host's thread-local variables from the stack, and refuse one that has no room for them.
+                        libc::EINVAL => libc::pthread_create(id.as_mut_ptr(), null(), run::<W>, context.cast()),
+                        errno => errno,
+                    }
                 }
                 errno => errno,
             }
