@@ -31,8 +31,9 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-kills prove-failing-disk \
-	prove-interleavings prove-models prove-fuzz prove-plants bench install uninstall clean help FORCE
+.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-recorded prove-memory prove-kills \
+	prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
+	install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -44,6 +45,7 @@ help:
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
 	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
 	@echo "make prove      tries every fault and counts what it tried; LONG=minutes goes on for that long and adds up in docs/proof-counts.tsv"
+	@echo "make fuzz       fuzzes directories and C calls for LONG minutes"
 	@echo "make mutants    small mistakes in what decides about records, and the tests that catch them (SHARD=k/n; stop it and go on at will)"
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
 	@echo "make bench      measures this log beside bare loops over the same files"
@@ -114,7 +116,7 @@ plants:
 # The proof: every suite, then one table of what they tried. A suite is a target below and a word in PROVE_SUITES. What it prints as
 # `tally: NAME COUNT UNIT` goes into the table.
 PROVE_DIR    := $(CARGO_DIR)/prove-logs
-PROVE_SUITES := prove-simulated prove-kills prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants
+PROVE_SUITES := prove-simulated prove-recorded prove-memory prove-kills prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants
 
 # $(call proves,name,command): runs a suite, shows what it says if it fails, and collects its counts.
 proves = mkdir -p $(PROVE_DIR); echo "  PROVE   $(1)"; \
@@ -133,6 +135,12 @@ prove-simulated:
 	$(Q)$(CARGO) build $(QUIET) --locked --profile prove -p wal-prove --bin prove
 	$(Q)RUST_BACKTRACE=0 $(CARGO_DIR)/prove/prove $(if $(LONG),--long $(LONG)) --tally $(PROVE_DIR)/tally
 
+prove-recorded:
+	$(Q)$(call proves,recorded,$(CARGO) run $(QUIET) --locked --profile prove -p wal-prove --bin prove-recorded)
+
+prove-memory:
+	$(Q)$(call proves,memory,$(CARGO) test $(QUIET) --locked -p wal-ffi-tests --test memory -- archive --nocapture)
+
 prove-kills: build/libwal.a
 	$(Q)$(call proves,kills,$(MAKE) --no-print-directory -C prove/real kills)
 
@@ -149,8 +157,13 @@ prove-models:
 	$(Q)$(call proves,models,$(CARGO) test $(QUIET) --locked --manifest-path models/Cargo.toml -- --nocapture)
 
 prove-fuzz:
-	$(Q)$(call proves,fuzz,$(CARGO) test $(QUIET) --locked --manifest-path fuzz/Cargo.toml -- --nocapture)
-# cargo install --locked cargo-mutants
+	$(Q)$(call proves,fuzz,$(CARGO) test $(QUIET) --locked --no-default-features --manifest-path fuzz/Cargo.toml -- --nocapture)
+
+# New inputs that reach something new stay in fuzz/corpus.
+fuzz:
+	$(Q)fuzz/run $(or $(LONG),1)
+
+# With cargo-mutants (cargo install --locked cargo-mutants).
 mutants:
 	$(Q)prove/mutants/mutants.py run --shard $(SHARD)
 
