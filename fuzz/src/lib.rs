@@ -33,5 +33,5 @@ fn directory(data: &[u8], part: Part) {
         return;
     }
     repair::checksums(&mut image, repairs);
-    judge::every_opening(&image);
+    judge::every_opening(&image, part);
 }

@@ -229,6 +229,7 @@ impl<F: File> Frames<'_, F> {
         let mut window = Window::new(self.file, &mut self.buffer);
         let mut walk = Walk::new(segment);
         let mut is_whole = true;
+        let mut resumed_at = 0;
         while walk.offset() < end {
             let stop = match walk.next(&mut window).map_err(&cannot_read)? {
                 Ok(_) => continue,
@@ -238,8 +239,9 @@ impl<F: File> Frames<'_, F> {
             let (offset, relative) = (walk.offset(), walk.records());
             let from = match stop {
                 Stop::BadPayload(header) => offset + header.len(),
-                Stop::BadOrder => offset,
-                Stop::BadHeader | Stop::Ended | Stop::Full => offset + FRAME_ALIGN as u64,
+                // Good by itself, as the first of those that come; unless it was taken for that before.
+                Stop::BadOrder if offset != resumed_at => offset,
+                Stop::BadOrder | Stop::BadHeader | Stop::Ended | Stop::Full => offset + FRAME_ALIGN as u64,
             };
             let good = next_good(&mut window, &segment, from..end, relative).map_err(&cannot_read)?;
             let what = match stop {
@@ -261,7 +263,10 @@ impl<F: File> Frames<'_, F> {
                 after => damage.seqs(next, until(after)),
             });
             match good {
-                Some((offset, relative)) => walk = Walk::resume(segment, offset, relative),
+                Some((offset, relative)) => {
+                    resumed_at = offset;
+                    walk = Walk::resume(segment, offset, relative);
+                }
                 None => return Ok(Checked { next: next_after, is_whole }),
             }
         }
