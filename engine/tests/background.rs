@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::ffi::CString;
+use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -58,7 +59,7 @@ fn records_are_durable_when_their_interval_is_over() {
     log.close().unwrap();
 
     // The thread could not be started: its stack was smaller than the host's thread-local variables.
-    LARGE.with(|large| large[large.len() - 1].set(1));
+    LARGE.with(|large| black_box(large)[large.len() - 1].set(1));
     let (done, finished) = mpsc::channel();
     Thread::start(move || done.send(7).unwrap()).unwrap().join();
     assert_eq!(finished.recv(), Ok(7));
