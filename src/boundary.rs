@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wal_engine::error::Error;
 use wal_engine::log::{Entries, Entry, Log, Replay};
+use wal_engine::memory;
 use wal_engine::storage::posix::Directory;
 
 use crate::append::WalEntry;
@@ -77,7 +78,7 @@ impl Caller {
             Err(payload) => {
                 // Poisoning may meet what broke the log, too; it can do no more than fail.
                 if let Err(second) = catch_unwind(AssertUnwindSafe(|| log.engine.poison())) {
-                    core::mem::forget(second);
+                    memory::discard(second);
                 }
                 self.panicked(err, payload)
             }
@@ -134,8 +135,7 @@ impl Caller {
             (None, None) => "no message",
         };
         self.put(err, WalError::panicked(WAL_E_PANIC, text));
-        // Dropping a payload runs code that may panic again, and that would end the process.
-        core::mem::forget(payload);
+        memory::discard(payload);
         WAL_E_PANIC
     }
 

@@ -1,12 +1,14 @@
 //! Memory that may be refused. The standard library ends the process where it cannot get any, in a host's process, too; so whatever a call of
 //! the log allocates is had here, or by `try_reserve`, and a refusal is an error like any other.
 
+use core::any::Any;
 use core::marker::PhantomData;
 use core::mem::forget;
 use core::ops::Deref;
 use core::ptr::{NonNull, drop_in_place};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Code, Error, Result};
 
@@ -53,6 +55,13 @@ pub fn boxed<T>(value: T) -> Result<Box<T>> {
     unsafe {
         memory.write(value);
         Ok(Box::from_raw(memory.as_ptr()))
+    }
+}
+
+/// Drops what a caught panic left. That runs code which may panic again, and what that leaves is not looked at.
+pub fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        forget(second);
     }
 }
 

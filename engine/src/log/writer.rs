@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::commit::Committer;
 use crate::error::{Error, Result};
 use crate::manifest::InstallError;
-use crate::memory::Weak;
+use crate::memory::{self, Weak};
 use crate::parts::Parts;
 use crate::retention::{Forget, Retention};
 use crate::seq::Seq;
@@ -71,7 +71,7 @@ impl<S: Storage> Writer<S> {
     /// The background thread's life. A bug in what it does must not leave a log behind that goes on without the syncs it promised.
     fn work_until_stopped(&self) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work())) {
-            std::mem::forget(payload);
+            memory::discard(payload);
             self.committer.poison();
             self.parts.bell.silence();
         }

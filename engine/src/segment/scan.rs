@@ -263,10 +263,14 @@ impl Walk {
             },
             Kind::Open | Kind::End | Kind::First | Kind::Middle => 0,
         };
+        // No segment of this log holds so many; a stranger's, looked at from the middle, may say so.
+        let Some(next_relative) = self.next_relative.checked_add(records) else {
+            return Ok(Err(Stop::BadOrder));
+        };
         let frame = Frame { offset: self.offset, header, crc, records };
         self.fragments = matches!(header.kind, Kind::First | Kind::Middle);
         self.ended = header.kind == Kind::End;
-        self.next_relative += records;
+        self.next_relative = next_relative;
         self.last_crc = crc;
         self.offset = frame.end();
         Ok(Ok(frame))

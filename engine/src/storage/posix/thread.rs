@@ -1,14 +1,14 @@
 //! A thread whose start can fail in every part: `std::thread` allocates before it asks the system, and ends the process where it cannot.
 
 use core::ffi::{CStr, c_void};
-use core::mem::{MaybeUninit, forget};
+use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::file::from_errno;
 use super::fork::SignalsBlocked;
 use crate::error::{Code, Error, Result};
-use crate::memory::boxed;
+use crate::memory::{boxed, discard};
 
 /// As debuggers show it.
 const NAME: &CStr = c"wal";
@@ -73,8 +73,7 @@ extern "C" fn run<W: FnOnce()>(context: *mut c_void) -> *mut c_void {
     let work = unsafe { Box::from_raw(context.cast::<W>()) };
     // The panic hook has told of it; a panic ends the thread and nothing else.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        // Dropping it runs code that may panic again.
-        forget(payload);
+        discard(payload);
     }
     null_mut()
 }
