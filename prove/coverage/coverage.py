@@ -54,7 +54,9 @@ def measured():
     # What build scripts and macros left behind is not of the tests.
     for stale in profiles.iterdir():
         stale.unlink()
-    subprocess.run([gate, "--quiet"], cwd=ROOT / "prove", env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    tested = subprocess.run([gate, "--quiet"], cwd=ROOT / "prove", env=environment, capture_output=True, text=True)
+    if tested.returncode != 0:
+        sys.exit(f"the tests fail:\n{tested.stdout[-4000:]}")
     merged = TARGET / "merged.profdata"
     subprocess.run([tool("llvm-profdata"), "merge", "-o", str(merged), *map(str, profiles.iterdir())], check=True)
     sources = [str(ROOT / "engine" / "src" / source) for source in SOURCES]

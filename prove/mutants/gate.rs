@@ -3,6 +3,8 @@
 
 #[path = "../tests/damage.rs"]
 mod damage;
+#[path = "../tests/evidence.rs"]
+mod evidence;
 #[path = "../tests/golden.rs"]
 mod golden;
 #[path = "../tests/heads.rs"]
@@ -17,6 +19,8 @@ mod nth_fault;
 mod opening;
 #[path = "../tests/protocol.rs"]
 mod protocol;
+#[path = "../tests/rebuilt.rs"]
+mod rebuilt;
 #[path = "../tests/regression_commit.rs"]
 mod regression_commit;
 #[path = "../tests/regression_recovery.rs"]

@@ -2,15 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wal_engine::config::{Config, SyncMode};
-use wal_engine::error::Code;
-use wal_engine::format::constants::{FRAME_HEADER_LEN, OP_PUT};
+use wal_engine::error::{Code, Place};
+use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_LEN, OP_PUT};
 use wal_engine::format::frame::{FrameHeader, Kind, frame_len};
-use wal_engine::log::{Log, ReplayOptions};
+use wal_engine::log::{Log, ReplayOptions, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq::{self, Tail};
-use wal_prove::forge::{changed, frames, manifest, seal};
+use wal_prove::forge::{changed, forged, frames, manifest, seal, segments};
 use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Call, Disk, Fault, SimStorage};
+use wal_sim::{Call, Disk, Fault, Image, SimStorage};
 
 fn always() -> Config {
     config(SyncMode::Always, true)
@@ -147,5 +147,76 @@ fn what_is_copied_is_read_once() {
             assert!(record.seq == count && record.value == value);
         }
         assert_eq!(count, last);
+    });
+}
+
+/// What an opening reads to know what is there: the manifest, the front of each segment, and the last segment.
+#[test]
+fn how_much_is_read() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        while log.stat().segments < 3 {
+            put(&log, 500);
+        }
+        let killed = disk.visible_image();
+        log.close().unwrap();
+        let clean = disk.visible_image();
+        let fronts = |image: &Image| 4096 * segments(image).len() as u64;
+        let read = |image: &Image| inspect(Disk::from_image(image, 2).storage(), &always(), false).unwrap().bytes_read;
+        // A clean log's last segment is looked at once more, at its end.
+        assert_eq!(read(&clean), MANIFEST_LEN as u64 + fronts(&clean) + 4096 + FRAME_HEADER_LEN as u64);
+        assert_eq!(read(&killed), MANIFEST_LEN as u64 + fronts(&killed) + 4096 - DATA_START);
+        // Everything is every segment once more.
+        let full = inspect(Disk::from_image(&clean, 2).storage(), &always(), true).unwrap().bytes_read;
+        assert!(full > read(&clean) + 3 * 4000 && full <= read(&clean) + 3 * 2 * 4096, "{full}");
+    });
+}
+
+/// What the manifest says stands in front of its bound is what stands there.
+#[test]
+fn a_bound_with_another_tail() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        put(&log, 100);
+        put(&log, 100);
+        log.checkpoint(0).unwrap();
+        let image = disk.visible_image();
+        drop(log);
+        let bound = manifest(&image).bound;
+        assert_eq!(bound.tail, Tail { seq: 3, data_seq: 2 });
+        let open = |image: &Image| Log::open(Disk::from_image(image, 2).storage(), &always()).map(|log| log.last_seq());
+        assert_eq!(open(&image), Ok(3));
+        for (seq, data_seq) in [(4, 2), (2, 2), (3, 3), (3, 1)] {
+            let image = forged(&image, |manifest| manifest.bound.tail = Tail { seq, data_seq });
+            let error = open(&image).unwrap_err();
+            assert_eq!((error.code, error.place, error.offset), (Code::Corrupt, Place::File(FileName::Segment(1)), Some(bound.offset)));
+        }
+        // A place where no frame ends.
+        let image = forged(&image, |manifest| manifest.bound.offset -= 8);
+        assert_eq!(open(&image).map_err(|error| (error.code, error.offset)), Err((Code::Corrupt, Some(bound.offset - 8))));
+    });
+}
+
+/// A log that died in the first moments of a segment, and one whose END names a segment that is gone.
+#[test]
+fn right_behind_a_rotation() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        while log.stat().segments < 2 {
+            put(&log, 500);
+        }
+        let last = log.last_seq();
+        drop(log);
+        let image = disk.visible_image();
+        let opened = Log::open(Disk::from_image(&image, 2).storage(), &always()).unwrap();
+        assert_eq!((opened.last_seq(), opened.report().copied_records, opened.report().segments), (last, 1, 1));
+        let mut gone = image.clone();
+        gone.remove(FileName::Segment(2));
+        let error = Log::open(Disk::from_image(&gone, 2).storage(), &always()).err().unwrap();
+        assert_eq!((error.code, error.place), (Code::Corrupt, Place::File(FileName::Segment(2))));
+        assert_eq!((error.seq, error.seq_last), (last, u64::MAX));
     });
 }

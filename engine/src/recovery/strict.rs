@@ -240,12 +240,9 @@ impl<S: Storage> Surveyor<'_, S> {
     fn check_clean_end(&mut self, last: Fact) -> Result<()> {
         let bound = self.manifest.bound;
         let name = FileName::Segment(last.header.index);
-        if bound.offset + FRAME_HEADER_LEN as u64 > last.header.capacity {
-            return Ok(());
-        }
         let head = self.load(last.header.index)?;
         let mut bytes = [0; FRAME_HEADER_LEN];
-        // As long as its header says, or it would not have been loaded.
+        // Where the segment ends before, the rest stays zero, which is no header.
         let read = head.file.read_at(bound.offset, &mut bytes).map_err(|io| io.in_file(name, "cannot read the end of the log"))?;
         self.report.bytes_read += read as u64;
         if FrameHeader::decode(last.header.seed, last.header.capacity, bound.offset, &bytes).is_some() {
@@ -295,9 +292,7 @@ impl<S: Storage> Surveyor<'_, S> {
         let bound = self.bound_in(&last);
         let vouched = scanned.vouched(bound);
         scanned.check_end(&begin, vouched)?;
-        let before = window.bytes_read();
         let position = scanned.position_at(&mut window, &begin, vouched.max(last.header.data_start))?;
-        self.report.bytes_read += window.bytes_read() - before;
         let place = window.held();
         let Some(position) = position.filter(|position| bound < vouched || bound == 0 || position.tail == self.manifest.bound.tail) else {
             return Err(no_frame_ends(last.header.index, vouched));
@@ -342,13 +337,7 @@ fn unclean_at(last: Fact, begin: &Begin, scanned: &Scanned, vouched: Position) -
         (last.open.map_or(Link::default(), |open| open.link), begin.tail)
     };
     let copy = Copy { segment: last.header, segment_first_seq: begin.first_seq, from: vouched.offset, end: scanned.end.offset };
-    Unclean {
-        link,
-        before,
-        first_seq: if vouched.offset > last.header.data_start { vouched.tail.seq + 1 } else { begin.first_seq },
-        copy: (copy.from < copy.end).then_some(copy),
-        tail: scanned.end.tail,
-    }
+    Unclean { link, before, first_seq: vouched.tail.seq + 1, copy: (copy.from < copy.end).then_some(copy), tail: scanned.end.tail }
 }
 
 /// Segments that rotated OPENs lead to, by the one they follow.

@@ -1,0 +1,110 @@
+//! A manifest made anew, where it is the order of segments that decides: which recovered segment counts, and what the chain still knows.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use wal_engine::config::{Config, Recovery, SyncMode};
+use wal_engine::format::constants::OP_PUT;
+use wal_engine::format::control::How;
+use wal_engine::format::segment_header::SegmentHeader;
+use wal_engine::log::{Log, ReplayOptions};
+use wal_engine::names::FileName;
+use wal_engine::segment::head::decode_open;
+use wal_engine::seq;
+use wal_prove::forge::{changed, frames, manifest, segments};
+use wal_prove::host::{bounded, config, value_of};
+use wal_sim::{Disk, Image, SimStorage};
+
+fn put(log: &Log<SimStorage>, len: usize) -> u64 {
+    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
+}
+
+fn fill(log: &Log<SimStorage>, more: u64) {
+    let goal = log.stat().segments + more;
+    while log.stat().segments < goal {
+        put(log, 400);
+    }
+}
+
+fn open(image: &Image) -> Log<SimStorage> {
+    let config = Config { recovery: Recovery::Prefix, ..config(SyncMode::Always, true) };
+    Log::open(Disk::from_image(image, 4).storage(), &config).unwrap()
+}
+
+fn read_all(log: &Log<SimStorage>) -> Vec<u64> {
+    let mut cursor = log.replay(seq::OLDEST, ReplayOptions { skip_lost: true, ..ReplayOptions::default() }).unwrap();
+    let mut seqs = Vec::new();
+    while let Some(record) = cursor.next().unwrap() {
+        seqs.push(record.seq);
+    }
+    seqs
+}
+
+/// A recovered segment that others follow was made to count, even if nothing in it was ever synced.
+#[test]
+fn a_recovered_segment_that_is_followed() {
+    bounded(|| {
+        for more in [0, 1, 2] {
+            let os = config(SyncMode::Os, true);
+            let disk = Disk::new(1);
+            let log = Log::open(disk.storage(), &os).unwrap();
+            put(&log, 400);
+            log.sync(seq::LAST).unwrap();
+            put(&log, 400);
+            drop(log);
+            let log = Log::open(disk.storage(), &os).unwrap();
+            fill(&log, more);
+            let last = put(&log, 50);
+            drop(log);
+            let mut image = disk.visible_image();
+            image.remove(FileName::Manifest);
+            let log = open(&image);
+            assert_eq!((read_all(&log), log.last_seq(), log.report().lost_first_seq), ((1..=last).collect(), last, 0), "{more} more");
+        }
+    });
+}
+
+/// The chain goes through recovered segments, forwards and backwards.
+#[test]
+fn a_chain_with_recovered_segments() {
+    bounded(|| {
+        let always = config(SyncMode::Always, true);
+        let disk = Disk::new(1);
+        for _ in 0..3 {
+            let log = Log::open(disk.storage(), &always).unwrap();
+            fill(&log, 1);
+            put(&log, 30);
+        }
+        let log = Log::open(disk.storage(), &always).unwrap();
+        let checkpoint = log.checkpoint(seq::LAST).unwrap();
+        fill(&log, 2);
+        let last = log.last_seq();
+        log.close().unwrap();
+        let image = disk.visible_image();
+        let bound = manifest(&image).bound.segment;
+        let found = frames(image.read(FileName::Segment(bound)).unwrap()).1;
+        // Damage in the last record: everything in front of it is kept.
+        let damaged = changed(&image, FileName::Segment(bound), |bytes| bytes[found[found.len() - 1].offset as usize + 30] ^= 1);
+        let log = open(&damaged);
+        let all: Vec<u64> = (1..=last).filter(|&seq| seq != checkpoint).collect();
+        assert_eq!((&read_all(&log)[..], log.report().lost_first_seq, log.report().lost_last_seq), (&all[..all.len() - 1], last, last));
+        let mut without = image.clone();
+        without.remove(FileName::Manifest);
+        let log = open(&without);
+        assert_eq!((&read_all(&log), log.last_seq()), (&all, last));
+        // The licence is in the OPENs behind it.
+        assert_eq!((log.report().checkpoint_seq, log.report().checkpoint_covered), (checkpoint, checkpoint - 1));
+        // What does not end with the frame that a recovered segment names is not in the chain, nor is what stands before it.
+        let (link, first_seq) = segments(&image)
+            .into_iter()
+            .rev()
+            .filter_map(|index| {
+                let bytes = image.read(FileName::Segment(index)).unwrap();
+                decode_open(&SegmentHeader::decode(bytes).unwrap(), bytes)
+            })
+            .find_map(|open| (open.how == How::Recovered).then_some((open.link, open.first_seq)))
+            .unwrap();
+        let broken = changed(&without, FileName::Segment(link.index), |bytes| bytes[link.last_frame as usize] ^= 1);
+        let log = open(&broken);
+        let kept: Vec<u64> = all.iter().copied().filter(|&seq| seq >= first_seq).collect();
+        assert_eq!((read_all(&log), log.report().floor_seq, log.last_seq()), (kept, first_seq - 1, last));
+    });
+}
