@@ -155,7 +155,7 @@ fn segment<S: Storage>(
     };
     let checked = frames.check(end, next_after, seen)?;
     if !has_end && successor.is_some() {
-        frames.check_ended(end, seen)?;
+        frames.check_ended(end, checked.next, seen)?;
     }
     if let Some(open) = follows
         && open.link.last_frame > 0
@@ -209,15 +209,16 @@ impl<F: File> Frames<'_, F> {
         Ok((end, found.last_end.is_some()))
     }
 
-    /// Reports an END that should stand in front of a successor, and of which not even the header is left.
-    fn check_ended(&mut self, end: u64, seen: &mut Seen<'_>) -> Result<()> {
+    /// Reports an END that should stand in front of a successor, and of which not even the header is left. What stood before it can be lost as well.
+    fn check_ended(&mut self, end: u64, next: Option<Seq>, seen: &mut Seen<'_>) -> Result<()> {
         let name = self.name();
         let cannot_read = self.cannot_read();
         let mut window = Window::new(self.file, &mut self.buffer);
         let bytes = window.up_to(end, FRAME_HEADER_LEN).map_err(cannot_read)?;
         let is_written = bytes.iter().any(|&byte| byte != 0);
         if is_written {
-            seen.report(&Error::new(Code::Corrupt, "the last frame of the segment is damaged").in_file(name).at(end));
+            let damage = Error::new(Code::Corrupt, "the last frames of the segment are damaged").in_file(name).at(end);
+            seen.report(&next.map_or(damage, |next| damage.seqs(next, Seq::MAX)));
         }
         Ok(())
     }
@@ -243,7 +244,9 @@ impl<F: File> Frames<'_, F> {
                 Stop::BadOrder if offset != resumed_at => offset,
                 Stop::BadOrder | Stop::BadHeader | Stop::Ended | Stop::Full => offset + FRAME_ALIGN as u64,
             };
-            let good = next_good(&mut window, &segment, from..end, relative).map_err(&cannot_read)?;
+            // Behind a header that is right the next one's place is certain, whatever became of its payload.
+            let is_certain = matches!(stop, Stop::BadPayload(_));
+            let good = next_good(&mut window, &segment, from..end, relative, is_certain).map_err(&cannot_read)?;
             let what = match stop {
                 Stop::BadPayload(_) => "the frame's payload does not match its checksum",
                 Stop::BadOrder => "the frame is out of order: what stood in front of it is missing",
@@ -281,14 +284,17 @@ impl<F: File> Frames<'_, F> {
     }
 }
 
-/// The next frame in `range` that is whole and begins a record or ends the segment, and its relative seq.
+/// The next frame in `range` that is whole and begins a record or ends the segment, and its relative seq. With `is_certain` a right header at the
+/// start of the range is enough.
 fn next_good<F: File>(
     window: &mut Window<'_, F>,
     segment: &SegmentHeader,
     range: Range<u64>,
     relative: u32,
+    is_certain: bool,
 ) -> core::result::Result<Option<(u64, u32)>, IoError> {
     let mut at = range.start.max(DATA_START);
+    let certain = is_certain.then_some(at);
     while at + FRAME_HEADER_LEN as u64 <= range.end {
         let Some(bytes) = window.bytes(at, FRAME_HEADER_LEN)? else {
             break;
@@ -296,7 +302,9 @@ fn next_good<F: File>(
         if let Some(header) = FrameHeader::decode(segment.seed, segment.capacity, at, bytes)
             && matches!(header.kind, Kind::Record | Kind::Batch | Kind::First | Kind::End)
             && header.relative_seq >= relative
-            && window.checksum(at + FRAME_HEADER_LEN as u64, padded(u64::from(header.payload_len)))? == Some(header.payload_crc)
+            // No segment holds more records than bytes.
+            && u64::from(header.relative_seq) <= segment.capacity
+            && (certain == Some(at) || window.checksum(at + FRAME_HEADER_LEN as u64, padded(u64::from(header.payload_len)))? == Some(header.payload_crc))
         {
             return Ok(Some((at, header.relative_seq)));
         }
