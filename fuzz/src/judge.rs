@@ -24,7 +24,8 @@ fn existing(recovery: Recovery) -> Config {
     Config { recovery, open: OpenKind::Existing, ..config(SyncMode::Always, true) }
 }
 
-/// A manifest that lies with a right checksum may promise what no segment holds: then an opening may fail late, and the next one, too.
+/// What lies with a right checksum may be believed: then an opening may fail late, and the next one, too. A segment that an inspection finds nothing
+/// wrong with must hold what it says.
 pub(crate) fn every_opening(image: &Image, part: Part) {
     let before = disk(image);
     let mut damages = 0;
@@ -42,9 +43,6 @@ pub(crate) fn every_opening(image: &Image, part: Part) {
         if recovery == Recovery::Strict && inspected.is_ok() && damages == 0 {
             assert!(shown.is_ok(), "inspection saw no damage in what cannot be read: {shown:?}");
         }
-        if recovery == Recovery::Prefix && part == Part::Segments {
-            assert!(shown.is_ok(), "a prefix opening let damage in: {shown:?}");
-        }
         // Goes on: what can be appended is there after a restart, behind what was there.
         let appended = log.append(OP_PUT, b"key", b"value");
         if log.close().is_err() {
@@ -52,10 +50,10 @@ pub(crate) fn every_opening(image: &Image, part: Part) {
         }
         let again = match Log::open(disk.storage(), &existing(Recovery::Strict)) {
             Ok(again) => again,
-            Err(_) if part == Part::Manifest => continue,
+            Err(_) if part == Part::Manifest || damages > 0 => continue,
             Err(error) => panic!("what was closed cleanly does not open: {error:?}"),
         };
-        if let (Ok(shown), Ok(seq)) = (shown, appended) {
+        if let (Ok(shown), Ok(seq), 0) = (shown, appended, damages) {
             assert!(seq > shown, "seq {seq} was used before");
             let read = read(&again, skip_lost);
             assert!(read == Ok(seq) || part == Part::Manifest && read.is_err(), "another log after the restart: {read:?}, not {seq}");

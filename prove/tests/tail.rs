@@ -163,12 +163,12 @@ fn how_much_is_read() {
         log.close().unwrap();
         let clean = disk.visible_image();
         let fronts = |image: &Image| 4096 * segments(image).len() as u64;
-        let read = |image: &Image| inspect(Disk::from_image(image, 2).storage(), &always(), false).unwrap().bytes_read;
+        let read = |image: &Image| inspect(&Disk::from_image(image, 2).storage(), &always(), false, &mut |_| {}).unwrap().bytes_read;
         // A clean log's last segment is looked at once more, at its end.
         assert_eq!(read(&clean), MANIFEST_LEN as u64 + fronts(&clean) + 4096 + FRAME_HEADER_LEN as u64);
         assert_eq!(read(&killed), MANIFEST_LEN as u64 + fronts(&killed) + 4096 - DATA_START);
         // Everything is every segment once more.
-        let full = inspect(Disk::from_image(&clean, 2).storage(), &always(), true).unwrap().bytes_read;
+        let full = inspect(&Disk::from_image(&clean, 2).storage(), &always(), true, &mut |_| {}).unwrap().bytes_read;
         assert!(full > read(&clean) + 3 * 4000 && full <= read(&clean) + 3 * 2 * 4096, "{full}");
     });
 }
