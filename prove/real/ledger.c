@@ -188,6 +188,7 @@ typedef struct {
   uint64_t next;                   /* The seq that must come now. */
   uint64_t counter[MOST_WRITERS];  /* Each writer's last number. */
   entry_t before;                  /* The record before this one. */
+  uint64_t untold;                 /* Forgotten records whose writer died before it could tell. */
 } examination_t;
 
 static bool examine_data(examination_t *at, const wal_record_t *record, entry_t *found)
@@ -205,7 +206,11 @@ static bool examine_data(examination_t *at, const wal_record_t *record, entry_t 
   if (identity.counter <= last) {
     complain(ledger, "writer %u: %" PRIu64 " comes after %" PRIu64 " at seq %" PRIu64, identity.writer, identity.counter, last, seq);
   }
-  if (seq > ledger->settled && identity.counter != (last < ledger->started[identity.writer] ? ledger->started[identity.writer] : last + 1)) {
+  uint64_t expected = last < ledger->started[identity.writer] ? ledger->started[identity.writer] : last + 1;
+  bool may_be_forgotten = last == 0 && identity.counter > expected && identity.counter - expected <= at->untold;
+  if (may_be_forgotten) {
+    at->untold -= identity.counter - expected;
+  } else if (seq > ledger->settled && identity.counter != expected) {
     complain(ledger, "writer %u: its records before %" PRIu64 " are missing at seq %" PRIu64, identity.writer, identity.counter, seq);
   }
   at->counter[identity.writer] = identity.counter;
@@ -284,6 +289,7 @@ void ledger_examine(ledger_t *ledger, wal_t *wal)
   for (uint64_t seq = ledger->floor + 1; seq <= report.floor_seq; seq++) {
     const entry_t *entry = entry_at(ledger, seq);
     if (entry->kind == DATA) raise_to(&ledger->started[entry->writer], entry->counter + 1);
+    if (entry->kind == UNKNOWN) at.untold++;
   }
   ledger->floor = report.floor_seq;
   wal_status_t status = wal_replay_open(wal, report.floor_seq, WAL_REPLAY_RAW, &cursor, &err);
