@@ -5,6 +5,8 @@
 mod damage;
 #[path = "../tests/evidence.rs"]
 mod evidence;
+#[path = "../tests/followers.rs"]
+mod followers;
 #[path = "../tests/golden.rs"]
 mod golden;
 #[path = "../tests/heads.rs"]
@@ -23,6 +25,10 @@ mod protocol;
 mod rebuilt;
 #[path = "../tests/regression_commit.rs"]
 mod regression_commit;
+#[path = "../tests/regression_damage.rs"]
+mod regression_damage;
+#[path = "../tests/regression_faults.rs"]
+mod regression_faults;
 #[path = "../tests/regression_recovery.rs"]
 mod regression_recovery;
 #[path = "../tests/rules.rs"]
@@ -31,5 +37,7 @@ mod rules;
 mod scan;
 #[path = "../tests/tail.rs"]
 mod tail;
+#[path = "../tests/vouched.rs"]
+mod vouched;
 #[path = "../tests/window.rs"]
 mod window;

@@ -120,33 +120,35 @@ fn fragments_without_an_end() {
 fn what_is_copied_is_read_once() {
     bounded(|| {
         const MIB: usize = 1 << 20;
-        let config = Config { segment_bytes: 32 * MIB as u64, ..config(SyncMode::Os, true) };
-        let disk = Disk::new(1);
-        let log = Log::open(disk.storage(), &config).unwrap();
-        let value = vec![7; 250_000];
-        for _ in 0..80 {
-            log.append(OP_PUT, b"", &value).unwrap();
+        // More in front than the buffer holds; and more behind, through which the search for other frames goes.
+        for (synced, unsynced) in [(30, 6), (17, 7)] {
+            let config = Config { segment_bytes: 32 * MIB as u64, ..config(SyncMode::Os, true) };
+            let disk = Disk::new(1);
+            let log = Log::open(disk.storage(), &config).unwrap();
+            let value = vec![7; 600_000];
+            for _ in 0..synced {
+                log.append(OP_PUT, b"", &value).unwrap();
+            }
+            log.sync(seq::LAST).unwrap();
+            for _ in 0..unsynced {
+                log.append(OP_PUT, b"", &value).unwrap();
+            }
+            let last = log.last_seq();
+            drop(log);
+            let log = Log::open(disk.storage(), &config).unwrap();
+            let report = log.report();
+            assert_eq!((report.last_seq, report.dropped_bytes), (last, 0));
+            assert!(report.copied_records >= unsynced && report.copied_bytes >= unsynced * value.len() as u64);
+            let whole = 32 * MIB as u64;
+            assert!((whole..whole + MIB as u64).contains(&report.bytes_read), "{} bytes were read", report.bytes_read);
+            let mut cursor = log.replay(0, ReplayOptions::default()).unwrap();
+            let mut count = 0;
+            while let Some(record) = cursor.next().unwrap() {
+                count += 1;
+                assert!(record.seq == count && record.value == value);
+            }
+            assert_eq!(count, last);
         }
-        log.sync(seq::LAST).unwrap();
-        let synced = log.last_seq();
-        for _ in 0..12 {
-            log.append(OP_PUT, b"", &value).unwrap();
-        }
-        let last = log.last_seq();
-        drop(log);
-        let log = Log::open(disk.storage(), &config).unwrap();
-        let report = log.report();
-        assert_eq!((report.last_seq, report.dropped_bytes), (last, 0));
-        assert!(report.copied_records >= last - synced && report.copied_bytes as usize >= 12 * value.len());
-        let whole = 32 * MIB as u64;
-        assert!((whole..whole + MIB as u64).contains(&report.bytes_read), "{} bytes were read", report.bytes_read);
-        let mut cursor = log.replay(0, ReplayOptions::default()).unwrap();
-        let mut count = 0;
-        while let Some(record) = cursor.next().unwrap() {
-            count += 1;
-            assert!(record.seq == count && record.value == value);
-        }
-        assert_eq!(count, last);
     });
 }
 
@@ -193,6 +195,10 @@ fn a_bound_with_another_tail() {
             let error = open(&image).unwrap_err();
             assert_eq!((error.code, error.place, error.offset), (Code::Corrupt, Place::File(FileName::Segment(1)), Some(bound.offset)));
         }
+        // The frame in front of it, of which nothing is left: whatever came later may be lost as well.
+        let flipped = changed(&image, FileName::Segment(1), |bytes| bytes[bound.offset as usize - 40] ^= 1);
+        let error = Log::open(Disk::from_image(&flipped, 2).storage(), &always()).err().unwrap();
+        assert_eq!((error.code, error.seq, error.seq_last), (Code::Corrupt, 3, u64::MAX));
         // A place where no frame ends.
         let image = forged(&image, |manifest| manifest.bound.offset -= 8);
         assert_eq!(open(&image).map_err(|error| (error.code, error.offset)), Err((Code::Corrupt, Some(bound.offset - 8))));
