@@ -85,7 +85,7 @@ def equivalents():
     blocks = re.sub(r"(?m)^#.*\n", "", EQUIVALENT.read_text()).strip().split("\n\n")
     for block in filter(None, blocks):
         where, line, mutation, proof = block.split("\n", 3)
-        file, function = where.split()
+        file, function = where.split(maxsplit=1)
         proofs[file, function, line.strip(), mutation.strip()] = " ".join(proof.split())
     return proofs
 
