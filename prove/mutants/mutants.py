@@ -200,8 +200,9 @@ def quick(arguments):
         found |= judge(tree, worth[first : first + size])
     tried = [mutant for mutant in worth if mutant.key in found]
     survivors = [mutant for mutant in tried if found[mutant.key][0] not in ("caught", "unviable")]
-    # One that nobody has judged yet is told of; one that was caught before, or is in the rules of the protocol, must not survive.
-    missed = [mutant for mutant in survivors if mutant.key in outcomes or mutant.file.startswith("engine/src/protocol/")]
+    # One that is not on record as caught is told of; one that was caught before, or is in the rules of the protocol, must not survive.
+    was_caught = [mutant for mutant in survivors if outcomes.get(mutant.key, ("",))[0] == "caught"]
+    missed = was_caught + [mutant for mutant in survivors if mutant.file.startswith("engine/src/protocol/") and mutant not in was_caught]
     for mutant in survivors:
         print(f"SURVIVES: {mutant.name}")
     changed = sum(mutant.key not in outcomes for mutant in mutants)
