@@ -99,7 +99,7 @@ impl WalCursor {
     /// Ends the replay; in a forked child without touching files or locks.
     pub(crate) fn close(self) {
         let replay = self.replay.into_inner();
-        if self.generation != fork::generation() || self.failed.load(Ordering::Relaxed) {
+        if self.generation != fork::generation() {
             replay.discard();
         }
     }

@@ -533,6 +533,8 @@ static void a_torn_record_is_dropped_and_what_follows_is_found(const char *dir)
 static void append_half_and_die(void *context)
 {
   wal_options_t options = segments_of(65536);
+  /* Whose write of a spare might come first. */
+  options.option_flags = WAL_OPTION_NO_THREAD;
   wal_t *wal = open_log(context, &options);
   fill_to(wal, wal_last_seq(wal) + 3, 100);
   /* The next write of the record is cut short. */
