@@ -155,7 +155,8 @@ pub fn lines_in_sources() -> BTreeSet<(String, u32)> {
             let calls = ["file.sync()", "storage.sync_dir()"];
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or(line);
-                if calls.iter().any(|call| code.contains(call)) {
+                // A planted mistake is in no library that is recorded.
+                if calls.iter().any(|call| code.contains(call)) && !code.contains("plants::") {
                     lines.insert((file.clone(), number as u32 + 1));
                 }
             }
