@@ -1,6 +1,6 @@
 //! What an opening found, and what one would find.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 
 use wal_engine::error::{Error, Place};
 use wal_engine::log::{self, Report};
@@ -194,14 +194,17 @@ pub unsafe extern "C" fn wal_inspect(
         let path = caller.path(dir)?;
         crate::check::flags(flags, WAL_INSPECT_FULL, "flags must be 0 or WAL_INSPECT_FULL")?;
         caller.need_struct(report, size, "report is NULL")?;
-        let options = caller.options(options)?;
-        let config = options.config()?;
-        config.checked()?;
-        let directory = Directory::open(path, false, options.modes()?)?;
-        let found = log::inspect(&directory, &config, flags & WAL_INSPECT_FULL != 0, &mut |_| {})?;
+        let found = inspect(path, &caller.options(options)?, flags & WAL_INSPECT_FULL != 0, &mut |_| {})?;
         caller.put_struct(report, size, &WalReport::from(&found));
         Ok(WAL_OK)
     })
+}
+
+fn inspect(path: &CStr, options: &WalOptions, full: bool, each: &mut dyn FnMut(&Error)) -> Result<Report, Error> {
+    let config = options.config()?;
+    config.checked()?;
+    let directory = Directory::open(path, false, options.modes()?)?;
+    log::inspect(&directory, &config, full, each)
 }
 
 /// Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
@@ -237,12 +240,8 @@ pub unsafe extern "C" fn wal_inspect_damage(
             return Err(invalid("damages is NULL"));
         }
         caller.need(count, "count is NULL")?;
-        let options = caller.options(options)?;
-        let config = options.config()?;
-        config.checked()?;
-        let directory = Directory::open(path, false, options.modes()?)?;
         let mut found = 0;
-        log::inspect(&directory, &config, true, &mut |damage| {
+        inspect(path, &caller.options(options)?, true, &mut |damage| {
             if found < capacity {
                 caller.put(damages.wrapping_add(found), WalError::new(damage, &name));
             }

@@ -180,7 +180,8 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     /// index to go on with.
     pub(super) fn highest_index(&self) -> Result<u32> {
         let mut highest = self.manifest.bound.segment.max(self.manifest.aside.1);
-        for &name in &self.names {
+        // From the highest down, so that mostly the first file that is looked into decides.
+        for &name in self.names.iter().rev() {
             if matches!(name, FileName::Segment(_) | FileName::Spare(_)) && name.index() > highest && self.is_ours(name)? {
                 highest = name.index();
             }
