@@ -116,7 +116,7 @@ plants:
 # The proof: every suite, then one table of what they tried. A suite is a target below and a word in PROVE_SUITES. What it prints as
 # `tally: NAME COUNT UNIT` goes into the table.
 PROVE_DIR    := $(CARGO_DIR)/prove-logs
-PROVE_SUITES := prove-simulated prove-recorded prove-memory prove-kills prove-interleavings prove-models prove-fuzz prove-plants
+PROVE_SUITES := prove-simulated prove-recorded prove-memory prove-kills prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants
 
 # $(call proves,name,command): runs a suite, shows what it says if it fails, and collects its counts.
 proves = mkdir -p $(PROVE_DIR); echo "  PROVE   $(1)"; \

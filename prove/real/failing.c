@@ -147,7 +147,7 @@ static wal_status_t open_log(const char *dir, const plan_t *plan, wal_t **wal, w
 static host_t host_on(const plan_t *plan, wal_t *wal, uint64_t seed)
 {
   host_t host = {.plan = plan, .wal = wal, .nonce = ledger->nonce, .seed = seed, .tell = tell_ledger};
-  for (unsigned writer = 0; writer < MOST_WRITERS; writer++) host.first_counter[writer] = ledger->announced[writer] + 1;
+  for (unsigned writer = 0; writer < MOST_WRITERS; writer++) host.next_counter[writer] = ledger->announced[writer] + 1;
   return host;
 }
 

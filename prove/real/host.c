@@ -119,12 +119,12 @@ static wal_status_t make_safe(thread_t *thread, uint64_t seq, bool must)
 static void write_records(thread_t *thread)
 {
   host_t *host = thread->host;
-  uint64_t counter = host->first_counter[thread->number], seq = 0;
+  uint64_t *counter = &host->next_counter[thread->number], seq = 0;
   for (;;) {
     uint32_t count = draw(&thread->random, 3) == 0 ? (uint32_t)draw(&thread->random, MOST_IN_BATCH) + 1 : 1;
     uint32_t flags = draw(&thread->random, 24) == 0 ? WAL_APPEND_SYNC : draw(&thread->random, 24) == 0 ? WAL_APPEND_ASYNC : 0;
-    if (append(thread, counter, count, flags, &seq) != WAL_OK) return;
-    counter += count;
+    if (append(thread, *counter, count, flags, &seq) != WAL_OK) return;
+    *counter += count;
     if (flags == WAL_APPEND_SYNC) tell(host, (message_t){.kind = SAFE, .seq = seq});
     if (flags == 0 && make_safe(thread, seq, false) != WAL_OK) return;
     /* Some are in less of a hurry than others: groups of all sizes come about. */
@@ -215,8 +215,8 @@ wal_status_t host_append(host_t *host, uint64_t records)
   uint64_t seq = wal_last_seq(host->wal);
   tell(host, (message_t){.kind = WORKING});
   for (; records > 0 && status == WAL_OK; records--) {
-    status = append(&thread, host->first_counter[0], 1, 0, &seq);
-    if (status == WAL_OK) host->first_counter[0]++;
+    status = append(&thread, host->next_counter[0], 1, 0, &seq);
+    if (status == WAL_OK) host->next_counter[0]++;
   }
   return status == WAL_OK ? make_safe(&thread, seq, true) : status;
 }

@@ -85,7 +85,7 @@ static wal_t *open_log(const judge_t *judge)
 static host_t host_on(const judge_t *judge, wal_t *wal, uint64_t seed)
 {
   host_t host = {.plan = &judge->plan, .wal = wal, .nonce = judge->ledger->nonce, .seed = seed};
-  for (unsigned writer = 0; writer < MOST_WRITERS; writer++) host.first_counter[writer] = judge->ledger->announced[writer] + 1;
+  for (unsigned writer = 0; writer < MOST_WRITERS; writer++) host.next_counter[writer] = judge->ledger->announced[writer] + 1;
   return host;
 }
 

@@ -151,7 +151,10 @@ void ledger_note(ledger_t *ledger, const message_t *message)
     ledger->opened = UINT64_MAX;
     break;
   case APPENDING:
-    raise_to(&ledger->announced[message->writer], message->counter);
+    if (message->counter <= ledger->announced[message->writer]) {
+      give_up("writer %u: %" PRIu64 " is used again: a mistake of the host", message->writer, message->counter);
+    }
+    ledger->announced[message->writer] = message->counter;
     break;
   case WITHDRAWN:
     ledger->announced[message->writer] = message->counter;

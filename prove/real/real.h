@@ -139,7 +139,7 @@ typedef struct {
   wal_t *wal;
   uint64_t nonce;
   uint64_t seed;
-  uint64_t first_counter[MOST_WRITERS];
+  uint64_t next_counter[MOST_WRITERS];
   /* Called by many threads at once. */
   void (*tell)(void *context, const message_t *message);
   void *context;
