@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use crate::error::{Code, Error, Result};
-use crate::format::constants::SEGMENT_HEADER_LEN;
+use crate::format::constants::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use crate::format::segment_header::SegmentHeader;
 use crate::memory::{self, Room, Shared};
 use crate::names::FileName;
@@ -243,7 +243,10 @@ impl<S: Storage> Spares<S> {
         let index = if recycled { self.next_index()? } else { spare.index() };
         let name = FileName::Segment(index);
         let header = SegmentHeader::new(self.family.log_id, self.family.seed_base, index, self.family.segment_bytes, recycled);
-        let written = file.write_at(0, &header.encode()).and_then(|()| file.sync());
+        // Zeros behind it, for there is no frame yet.
+        let mut front = [0; SEGMENT_HEADER_LEN + FRAME_HEADER_LEN];
+        front[..SEGMENT_HEADER_LEN].copy_from_slice(&header.encode());
+        let written = file.write_at(0, &front).and_then(|()| file.sync());
         if let Err(io) = written {
             drop(file);
             // After a failed sync nothing about this file is certain; its blocks are not worth keeping.

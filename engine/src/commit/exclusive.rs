@@ -5,7 +5,7 @@ use super::state::{Active, Mark};
 use super::{Committer, Guard, add, poisoned};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::FRAME_HEADER_LEN;
+use crate::format::constants::{FRAME_ALIGN, FRAME_HEADER_LEN};
 use crate::format::control::{End, How, Link, Open};
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::format::manifest_slot::{Bound, Manifest};
@@ -13,7 +13,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::manifest::InstallError;
 use crate::memory::Shared;
 use crate::names::FileName;
-use crate::segment::buffer::{CommitBuffer, Placed};
+use crate::segment::buffer::{CommitBuffer, Placed, blank_len};
 use crate::segment::payload::{Control, Payload, control_header, relative};
 use crate::seq::Seq;
 use crate::spares::Prepared;
@@ -214,7 +214,8 @@ impl<S: Storage> Committer<S> {
         drop(state);
         let mut encoded = [0; FRAME_HEADER_LEN];
         let crc = header.encode(segment.seed, base, &mut encoded);
-        let written = stream(&*file, base, &encoded, payload, u64::from(header.payload_len));
+        let behind = padded(u64::from(header.payload_len)) - u64::from(header.payload_len) + blank_len(end, segment.capacity) as u64;
+        let written = stream(&*file, base, &encoded, payload, behind as usize);
         let mut state = self.lock();
         add(&self.counters.writes, 1);
         let outcome = match written {
@@ -336,13 +337,14 @@ fn write_open<F: File>(next: &Prepared<F>, open: &Open) -> core::result::Result<
     let mut frame = CommitBuffer::with_capacity(header.len() as usize).map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 })?;
     frame.restart(next.header.data_start);
     let placed = frame.push(&next.header, &header, &Control(&payload));
-    next.file.write_at(frame.base(), frame.bytes())?;
+    let end = frame.end();
+    next.file.write_at(next.header.data_start, frame.ended(next.header.capacity))?;
     next.file.sync()?;
-    Ok((placed, frame.end()))
+    Ok((placed, end))
 }
 
-/// Writes header, payload and padding at `base`.
-fn stream<F: File>(file: &F, base: u64, header: &[u8], payload: &impl Payload, len: u64) -> core::result::Result<(), IoError> {
+/// Writes header, payload and `zeros` zeros, which are fewer than 32, at `base`.
+fn stream<F: File>(file: &F, base: u64, header: &[u8], payload: &impl Payload, zeros: usize) -> core::result::Result<(), IoError> {
     let mut at = base;
     let mut outcome = Ok(());
     let mut staged = [0u8; 4096];
@@ -369,7 +371,7 @@ fn stream<F: File>(file: &F, base: u64, header: &[u8], payload: &impl Payload, l
         }
     };
     payload.visit(&mut put);
-    put(&[0; 8][..(padded(len) - len) as usize]);
+    put(&[0; FRAME_ALIGN + FRAME_HEADER_LEN][..zeros]);
     outcome?;
     file.write_at(at, &staged[..held])
 }

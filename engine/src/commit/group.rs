@@ -183,9 +183,11 @@ impl<S: Storage> Committer<S> {
         state.filling.restart(buffer.end());
         let mark = Mark { offset: buffer.end(), tail: state.tail, last_frame: state.last_frame };
         let file = state.active.file.clone();
+        let capacity = state.active.header.capacity;
         drop(state);
-        let written = file.write_at(buffer.base(), buffer.bytes());
         let end = buffer.end();
+        let base = buffer.base();
+        let written = file.write_at(base, buffer.ended(capacity));
         buffer.restart(0);
         let mut state = self.lock();
         state.idle = buffer;

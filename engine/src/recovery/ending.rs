@@ -3,7 +3,7 @@
 use super::{Position, Report};
 use crate::config::BACKGROUND_SYNC_BYTES;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
+use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use crate::format::control::{Checkpoint, End};
 use crate::format::frame::Kind;
 use crate::format::segment_header::SegmentHeader;
@@ -211,7 +211,7 @@ impl Scanned {
         let what = match self.stop {
             Stop::BadPayload(_) => "a frame that was durable is damaged: its payload does not match its checksum",
             Stop::BadOrder => "a frame that was durable is out of order",
-            Stop::BadHeader | Stop::Ended | Stop::Full => "a frame that was durable is damaged or missing",
+            Stop::Blank | Stop::BadHeader | Stop::Ended | Stop::Full => "a frame that was durable is damaged or missing",
         };
         let next = self.end.tail.seq + 1;
         let last = begin.first_seq + self.behind.relative_end.saturating_sub(1);
@@ -246,8 +246,11 @@ impl Scanned {
     pub(super) fn report_dropped(&self, begin: &Begin, report: &mut Report) {
         // Fragments of a record that never became whole are valid, and dropped all the same.
         let mut end = self.behind.end.max(self.valid);
-        if let Stop::BadPayload(header) = self.stop {
-            end = end.max(self.end.offset + header.len());
+        match self.stop {
+            Stop::BadPayload(header) => end = end.max(self.end.offset + header.len()),
+            // How long the frame was is not known. What was never written to begins with zeros, also in blocks that held other frames before.
+            Stop::BadHeader => end = end.max(self.end.offset + FRAME_HEADER_LEN as u64),
+            Stop::Blank | Stop::BadOrder | Stop::Ended | Stop::Full => {}
         }
         if !begin.header.recycled {
             // Blocks that were zero: whatever is not zero now was written as part of this segment.

@@ -242,7 +242,7 @@ impl<F: File> Frames<'_, F> {
                 Stop::BadPayload(header) => offset + header.len(),
                 // Good by itself, as the first of those that come; unless it was taken for that before.
                 Stop::BadOrder if offset != resumed_at => offset,
-                Stop::BadOrder | Stop::BadHeader | Stop::Ended | Stop::Full => offset + FRAME_ALIGN as u64,
+                Stop::BadOrder | Stop::Blank | Stop::BadHeader | Stop::Ended | Stop::Full => offset + FRAME_ALIGN as u64,
             };
             // Behind a header that is right the next one's place is certain, whatever became of its payload.
             let is_certain = matches!(stop, Stop::BadPayload(_));
@@ -251,7 +251,7 @@ impl<F: File> Frames<'_, F> {
                 Stop::BadPayload(_) => "the frame's payload does not match its checksum",
                 Stop::BadOrder => "the frame is out of order: what stood in front of it is missing",
                 Stop::BadHeader => "the frame's header is damaged",
-                Stop::Ended | Stop::Full => "frames are missing",
+                Stop::Blank | Stop::Ended | Stop::Full => "frames are missing",
             };
             let next = first_seq + u64::from(relative);
             let after = good.map(|(_, relative)| first_seq + u64::from(relative)).or(next_after);

@@ -78,6 +78,7 @@ fn recover_once<S: Storage>(
     let cannot_write = |io: IoError| io.in_file(name, "cannot write the recovered segment");
     let mut out = Output {
         file: &*prepared.file,
+        capacity: prepared.header.capacity,
         buffer: CommitBuffer::with_capacity((BUFFER_BYTES as u64).min(found.family.segment_bytes) as usize)?,
         cannot_write: &cannot_write,
     };
@@ -124,14 +125,16 @@ fn aside_range(names: &[FileName], earlier: (u32, u32)) -> (u32, u32) {
 /// Frames on their way into the new segment.
 struct Output<'a, F: File> {
     file: &'a F,
+    capacity: u64,
     buffer: CommitBuffer,
     cannot_write: &'a dyn Fn(IoError) -> Error,
 }
 
 impl<F: File> Output<'_, F> {
     fn flush(&mut self) -> Result<()> {
-        self.file.write_at(self.buffer.base(), self.buffer.bytes()).map_err(self.cannot_write)?;
-        self.buffer.restart(self.buffer.end());
+        let (base, end) = (self.buffer.base(), self.buffer.end());
+        self.file.write_at(base, self.buffer.ended(self.capacity)).map_err(self.cannot_write)?;
+        self.buffer.restart(end);
         Ok(())
     }
 

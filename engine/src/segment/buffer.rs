@@ -15,6 +15,12 @@ pub fn read_buffer(len: u64) -> Result<Vec<u8>> {
     memory::zeroed(len, "no memory for a read buffer")
 }
 
+/// How many zeros follow frames that end at `end` when they are written: as many as a header has. So where the frames of a recycled segment end
+/// there are zeros and not what the blocks held before, and a header that is damaged or torn can be told from no header.
+pub fn blank_len(end: u64, capacity: u64) -> usize {
+    (FRAME_HEADER_LEN as u64).min(capacity - end) as usize
+}
+
 /// Frames that wait to be written at one place of one segment.
 #[derive(Debug, Default)]
 pub struct CommitBuffer {
@@ -35,7 +41,7 @@ impl CommitBuffer {
     /// An empty buffer that takes `capacity` bytes without allocating again.
     pub fn with_capacity(capacity: usize) -> Result<CommitBuffer> {
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(capacity).map_err(|_| Error::new(Code::NoMemory, "no memory for a commit buffer"))?;
+        bytes.try_reserve_exact(capacity + FRAME_HEADER_LEN).map_err(|_| Error::new(Code::NoMemory, "no memory for a commit buffer"))?;
         Ok(CommitBuffer { bytes, base: 0 })
     }
 
@@ -62,10 +68,17 @@ impl CommitBuffer {
         &self.bytes
     }
 
-    /// Whether a frame of `len` bytes fits without allocating.
+    /// Whether a frame of `len` bytes fits without allocating, and what ends the buffer behind it.
     #[inline]
     pub fn has_room(&self, len: u64) -> bool {
-        len <= (self.bytes.capacity() - self.bytes.len()) as u64
+        len + FRAME_HEADER_LEN as u64 <= (self.bytes.capacity() - self.bytes.len()) as u64
+    }
+
+    /// The frames as they are written, with the zeros behind them that tell the end from a torn frame. Only `restart` may follow.
+    pub fn ended(&mut self, capacity: u64) -> &[u8] {
+        let zeros = blank_len(self.end(), capacity);
+        self.bytes.resize(self.bytes.len() + zeros, 0);
+        &self.bytes
     }
 
     /// Adds bytes of a frame that was composed elsewhere; there must be room.

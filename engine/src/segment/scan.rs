@@ -183,6 +183,8 @@ pub enum Stop {
     Ended,
     /// No room for another header.
     Full,
+    /// Zeros where a header would be.
+    Blank,
     /// What stands here is not a header that is valid by itself.
     BadHeader,
     /// The header is valid by itself, but not the one that comes next: its seq or its kind is out of order.
@@ -237,7 +239,7 @@ impl Walk {
         };
         let crc = FrameHeader::stored_crc(bytes);
         let Some(header) = FrameHeader::decode(self.segment.seed, self.segment.capacity, self.offset, bytes) else {
-            return Ok(Err(Stop::BadHeader));
+            return Ok(Err(if bytes.iter().all(|&byte| byte == 0) { Stop::Blank } else { Stop::BadHeader }));
         };
         #[cfg(wal_plants)]
         let Some(_) =

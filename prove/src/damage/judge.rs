@@ -156,9 +156,8 @@ fn judge_strict(left: &Left, damage: &Damage, image: &Image, strict: &Got) -> Re
     if strict.report.dropped_bytes > 0 {
         return Ok(Outcome::Dropped);
     }
-    // What the end of the log was before cannot be told where an older copy stands in its place, and from recycled blocks not from stale bytes.
-    let may_be_unseen = damage.spot().is_none() || left.last_segment().recycled;
-    need!(may_be_unseen, "dropped without a report, {} of {}", strict.last_read, left.last);
+    // What the end of the log was before cannot be told where an older copy stands in its place.
+    need!(damage.spot().is_none(), "dropped without a report, {} of {}", strict.last_read, left.last);
     Ok(Outcome::Unseen)
 }
 
