@@ -30,6 +30,7 @@ fn build() -> Result<(), String> {
     if !status.success() {
         return Err("libwal.a could not be built".into());
     }
+    cc::Build::new().file("src/abi.c").include(root.join("include")).std("c11").compile("bench_abi");
     println!("cargo:rustc-link-search=native={}", target.join("release").display());
     println!("cargo:rustc-link-lib=static=wal");
     if variable("CARGO_CFG_TARGET_OS")?.as_os_str() == "linux" {
@@ -38,7 +39,7 @@ fn build() -> Result<(), String> {
             println!("cargo:rustc-link-arg-bins=-Wl,--wrap={function}");
         }
     }
-    for source in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "engine/Cargo.toml", "engine/src"] {
+    for source in ["Cargo.toml", "Cargo.lock", "build.rs", "include", "src", "engine/Cargo.toml", "engine/src", "bench/src/abi.c"] {
         watch(&root.join(source));
     }
     println!("cargo:rerun-if-changed=build.rs");

@@ -59,76 +59,35 @@ pub(crate) struct Record {
 }
 const _: () = assert!(size_of::<Record>() == 64);
 
+/// Of `wal_stat_t`, what is looked at here; `abi.c` fills it.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Stat {
     pub(crate) last_seq: u64,
     pub(crate) durable_seq: u64,
-    pub(crate) checkpoint_seq: u64,
-    pub(crate) checkpoint_covered: u64,
-    pub(crate) oldest_seq: u64,
-    pub(crate) floor_seq: u64,
-    pub(crate) epoch: u64,
-    pub(crate) segment_size: u64,
-    pub(crate) disk_bytes: u64,
     pub(crate) segments: u64,
-    pub(crate) spares: u64,
-    pub(crate) appends: u64,
     pub(crate) records: u64,
-    pub(crate) appended_bytes: u64,
-    pub(crate) writes: u64,
     pub(crate) syncs: u64,
     pub(crate) rotations: u64,
-    pub(crate) recycled: u64,
-    pub(crate) poisoned: u32,
-    pub(crate) reserved: u32,
 }
-const _: () = assert!(size_of::<Stat>() == 152);
 
+/// Of `wal_report_t`, likewise.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Report {
-    pub(crate) epoch: u64,
-    pub(crate) last_seq: u64,
-    pub(crate) oldest_seq: u64,
-    pub(crate) floor_seq: u64,
-    pub(crate) forgotten_data_seq: u64,
-    pub(crate) checkpoint_seq: u64,
-    pub(crate) checkpoint_covered: u64,
     pub(crate) segments: u64,
     pub(crate) spares: u64,
-    pub(crate) segment_size: u64,
     pub(crate) bytes_read: u64,
-    pub(crate) copied_records: u64,
     pub(crate) copied_bytes: u64,
-    pub(crate) dropped_segment: u64,
-    pub(crate) dropped_offset: u64,
-    pub(crate) dropped_bytes: u64,
-    pub(crate) dropped_frames: u64,
-    pub(crate) damage_segment: u64,
-    pub(crate) damage_offset: u64,
-    pub(crate) damage_seq: u64,
-    pub(crate) damage_seq_last: u64,
-    pub(crate) lost_first_seq: u64,
-    pub(crate) lost_last_seq: u64,
-    pub(crate) files_aside: u64,
-    pub(crate) duration_us: u64,
-    pub(crate) log_id: [u8; 16],
-    pub(crate) clean: u32,
-    pub(crate) created: u32,
-    pub(crate) rebuilt_manifest: u32,
-    pub(crate) damage_code: i32,
-    pub(crate) damage_os_error: i32,
-    pub(crate) reserved: u32,
+    pub(crate) clean: u64,
 }
-const _: () = assert!(size_of::<Report>() == 240);
 
 #[repr(C)]
 struct Wal([u8; 0]);
 #[repr(C)]
 struct WalCursor([u8; 0]);
 
-// SAFETY: the signatures of wal.h, whose structs are declared above member for member.
+// SAFETY: the signatures of wal.h and of `abi.c`, whose structs are declared above member for member.
 unsafe extern "C" {
     fn wal_options_init(options: *mut Options, size: usize);
     fn wal_open(dir: *const c_char, options: *const Options, out: *mut *mut Wal, err: *mut ErrorInfo) -> i32;
@@ -150,8 +109,8 @@ unsafe extern "C" {
     fn wal_replay_next(cursor: *mut WalCursor, record: *mut Record, err: *mut ErrorInfo) -> i32;
     fn wal_replay_close(cursor: *mut WalCursor);
     fn wal_last_seq(wal: *const Wal) -> u64;
-    fn wal_stat(wal: *const Wal, stat: *mut Stat, size: usize, err: *mut ErrorInfo) -> i32;
-    fn wal_report(wal: *const Wal, report: *mut Report, size: usize, err: *mut ErrorInfo) -> i32;
+    fn bench_stat(wal: *const Wal, out: *mut Stat, err: *mut ErrorInfo) -> i32;
+    fn bench_report(wal: *const Wal, out: *mut Report, err: *mut ErrorInfo) -> i32;
     fn wal_version_string() -> *const c_char;
     fn wal_status_name(code: i32) -> *const c_char;
 }
@@ -257,15 +216,15 @@ impl Log {
 
     pub(crate) fn stat(&self) -> Outcome<Stat> {
         let mut stat = Stat::default();
-        // SAFETY: an open log and a struct of that size.
-        call("wal_stat", |err| unsafe { wal_stat(self.0, &mut stat, size_of::<Stat>(), err) })?;
+        // SAFETY: an open log and a struct as `abi.c` has it.
+        call("wal_stat", |err| unsafe { bench_stat(self.0, &mut stat, err) })?;
         Ok(stat)
     }
 
     pub(crate) fn report(&self) -> Outcome<Report> {
         let mut report = Report::default();
-        // SAFETY: an open log and a struct of that size.
-        call("wal_report", |err| unsafe { wal_report(self.0, &mut report, size_of::<Report>(), err) })?;
+        // SAFETY: an open log and a struct as `abi.c` has it.
+        call("wal_report", |err| unsafe { bench_report(self.0, &mut report, err) })?;
         Ok(report)
     }
 
