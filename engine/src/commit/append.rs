@@ -124,7 +124,8 @@ impl<S: Storage> Committer<S> {
             durability
         };
         let (mut state, outcome) = match (durability, self.mode) {
-            (Durability::Sync, _) | (Durability::Mode, SyncMode::Always) => self.wait_durable(state, seq),
+            // What is durable no failure can take back, so that it need not be noted as accepted.
+            (Durability::Sync, _) | (Durability::Mode, SyncMode::Always) => return self.reach_durable(state, seq).map(|()| seq),
             (Durability::Mode, SyncMode::Os) => self.wait_written(state, seq),
             (Durability::Async, _) | (Durability::Mode, SyncMode::None | SyncMode::Batch) => {
                 state.accepted = state.accepted.max(seq);
@@ -135,10 +136,8 @@ impl<S: Storage> Committer<S> {
         state.accepted = state.accepted.max(seq);
         if self.mode == SyncMode::Batch && durability == Durability::Mode {
             if state.unsynced() >= self.batch_records {
-                let (state, outcome) = self.wait_durable(state, seq);
-                drop(state);
                 // The record is accepted, so that a failure has poisoned the handle; the caller learns of it now rather than at the next call.
-                return outcome.map(|()| seq);
+                return self.reach_durable(state, seq).map(|()| seq);
             }
             let (next, outcome) = self.set_timer(state, seq);
             // As above: the record is accepted.
@@ -153,7 +152,7 @@ impl<S: Storage> Committer<S> {
                 let mut state = self.lock();
                 state.sync_rung = false;
                 let written = state.written.tail.seq;
-                self.wait_durable(state, written).1?;
+                self.reach_durable(state, written)?;
             }
         }
         Ok(seq)
@@ -202,7 +201,7 @@ impl<S: Storage> Committer<S> {
         let (mut state, seq) = self.place(state, header, &record, END_FRAME_LEN).map_err(|error| (Some(covered), error))?;
         debug_assert_eq!(seq, own);
         state.checkpoints.add(seq);
-        self.wait_durable(state, seq).1.map_err(|error| (None, error))?;
+        self.reach_durable(state, seq).map_err(|error| (None, error))?;
         Ok((seq, checkpoint))
     }
 

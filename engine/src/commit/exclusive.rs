@@ -45,13 +45,13 @@ impl<S: Storage> Committer<S> {
                 state.exclusive_wanted += 1;
                 state = self.wait(state);
                 state.exclusive_wanted -= 1;
-                self.changed.notify_all();
+                self.wake(&state);
             } else {
                 state.writing = true;
                 let (next, outcome) = self.write_out(state);
                 state = next;
                 state.writing = false;
-                self.changed.notify_all();
+                self.wake(&state);
                 outcome?;
             }
         }
@@ -70,14 +70,14 @@ impl<S: Storage> Committer<S> {
         if go {
             state.exclusive = true;
         } else {
-            self.changed.notify_all();
+            self.wake(&state);
         }
         (state, go)
     }
 
     fn release(&self, state: &mut Guard<'_, S>) {
         state.exclusive = false;
-        self.changed.notify_all();
+        self.wake(state);
     }
 
     /// Before the first frame of an opening: a usable spare, so that a log that can write can also recover, then the manifest says dirty.

@@ -29,7 +29,7 @@ impl<S: Storage> Committer<S> {
             return if state.shut { state.check_usable() } else { Ok(()) };
         }
         state.check_usable()?;
-        self.wait_durable(state, seq).1
+        self.reach_durable(state, seq)
     }
 
     /// Hands everything appended so far to the operating system; returns up to where.
@@ -48,85 +48,118 @@ impl<S: Storage> Committer<S> {
         if state.failure.is_none() && !state.shut {
             let seq = state.tail.seq;
             // A failure poisons the handle, which is how everybody learns of it.
-            let _poisoned_if_failed = self.wait_durable(state, seq);
+            let _poisoned_if_failed = self.reach_durable(state, seq);
         }
     }
 
-    /// Waits until `seq` is durable, leading a group if nobody does.
+    /// Waits until `seq` is durable, and takes the lock again.
     pub(super) fn wait_durable<'a>(&'a self, state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
-        self.wait_for(state, seq, |state| state.synced.tail.seq, |state| state.syncing, Self::lead_sync)
+        let outcome = self.reach_durable(state, seq);
+        (self.lock(), outcome)
+    }
+
+    /// Waits until `seq` is durable, leading a group if nobody does.
+    pub(super) fn reach_durable<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq) -> Result<()> {
+        state.gathering.arrive();
+        self.waiting_calls.fetch_add(1, Ordering::SeqCst);
+        loop {
+            match fate(&state, seq, state.synced.tail.seq) {
+                Fate::Settled(outcome) => {
+                    self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
+                    self.end_take_back(&mut state);
+                    return outcome;
+                }
+                Fate::Open if !state.syncing && !state.exclusive => {
+                    if state.gathering.is_worth_it() {
+                        self.gather(state, seq);
+                    } else {
+                        self.lead_sync(state);
+                    }
+                }
+                Fate::Open | Fate::Unknown => {
+                    let turn = self.waiters.turn();
+                    drop(state);
+                    self.waiters.wait(turn, None);
+                    #[cfg(wal_plants)]
+                    if crate::plants::Mistake::FollowersHearSuccess.is_planted() && self.lock().failure.is_some() {
+                        self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
+                        return Ok(());
+                    }
+                }
+            }
+            if self.parts.chain.durable() >= seq {
+                // What is durable is nobody's to take back. The lock is needed only by the last call that others wait for.
+                if self.waiting_calls.fetch_sub(1, Ordering::SeqCst) == 1 && self.taking_back.load(Ordering::SeqCst) {
+                    self.end_take_back(&mut self.lock());
+                }
+                return Ok(());
+            }
+            state = self.lock();
+        }
     }
 
     /// Waits until `seq` is in the hands of the operating system, writing it if nobody does.
-    pub(super) fn wait_written<'a>(&'a self, state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
-        self.wait_for(state, seq, |state| state.written.tail.seq, |state| state.writing, Self::lead_write)
-    }
-
-    fn wait_for<'a>(
-        &'a self,
-        mut state: Guard<'a, S>,
-        seq: Seq,
-        reached: impl Fn(&Guard<'a, S>) -> Seq,
-        led: impl Fn(&Guard<'a, S>) -> bool,
-        lead: impl Fn(&'a Self, Guard<'a, S>) -> Guard<'a, S>,
-    ) -> (Guard<'a, S>, Result<()>) {
-        state.waiting_calls += 1;
+    pub(super) fn wait_written<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq) -> (Guard<'a, S>, Result<()>) {
+        self.waiting_calls.fetch_add(1, Ordering::SeqCst);
         let outcome = loop {
-            if let Some(failure) = state.failure.filter(|failure| seq > failure.durable) {
-                break Err(poisoned(failure));
-            }
-            if let Some(taken_back) = state.taken_back.filter(|taken_back| seq > taken_back.good) {
-                if taken_back.clean {
-                    break Err(taken_back.error);
-                }
-                // Whether it can be taken back is not known yet.
-                state = self.wait(state);
-                continue;
-            }
-            if reached(&state) >= seq {
-                break Ok(());
-            }
-            if led(&state) || state.exclusive {
-                state = self.wait(state);
-                #[cfg(wal_plants)]
-                if let (true, Some(_)) = (crate::plants::Mistake::FollowersHearSuccess.is_planted(), state.failure) {
-                    break Ok(());
-                }
-            } else {
-                state = lead(self, state);
+            match fate(&state, seq, state.written.tail.seq) {
+                Fate::Settled(outcome) => break outcome,
+                Fate::Open if !state.writing && !state.exclusive => state = self.lead_write(state),
+                Fate::Open | Fate::Unknown => state = self.wait(state),
             }
         };
-        state.waiting_calls -= 1;
+        self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
         self.end_take_back(&mut state);
         (state, outcome)
     }
 
+    /// Waits for the others of the group, as one of them; perhaps for a limited time, after which nobody waits for them any more.
+    fn gather(&self, mut state: Guard<'_, S>, seq: Seq) {
+        let turn = self.waiters.turn();
+        let watch = state.gathering.watch();
+        drop(state);
+        let Some((group, limit)) = watch else {
+            self.waiters.wait(turn, None);
+            return;
+        };
+        self.waiters.wait(turn, Some(limit));
+        let mut state = self.lock();
+        if state.gathering.end_watch(group) && !matches!(fate(&state, seq, state.synced.tail.seq), Fate::Open) {
+            // Whoever looked before this moment relies on the watch.
+            drop(state);
+            self.waiters.wake();
+        }
+    }
+
     /// Writes, then syncs what was written before the sync began. On a failure the state says so.
-    fn lead_sync<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
+    fn lead_sync<'a>(&'a self, mut state: Guard<'a, S>) {
         state.syncing = true;
         while state.writing && state.failure.is_none() {
             state = self.wait(state);
         }
         if state.failure.is_none() {
             state.writing = true;
+            let calls = state.gathering.close();
             let (next, written) = self.write_out(state);
             state = next;
             state.writing = false;
             if written.is_ok() && state.failure.is_none() {
-                self.changed.notify_all();
+                self.wake_for_role(&state);
                 state = self.sync_written(state).0;
+                state.gathering.release(calls);
             }
         }
         state.syncing = false;
-        self.changed.notify_all();
-        state
+        self.wake_for_role(&state);
+        drop(state);
+        self.waiters.wake();
     }
 
     fn lead_write<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
         state.writing = true;
         let (mut state, _state_says) = self.write_out(state);
         state.writing = false;
-        self.changed.notify_all();
+        self.wake_for_role(&state);
         state
     }
 
@@ -223,8 +256,9 @@ impl<S: Storage> Committer<S> {
         let error = if state.tail.seq > good { error.seqs(good + 1, state.tail.seq) } else { error };
         // Appends wait from here on; calls that wait for records above `good` return the error.
         state.taken_back = Some(TakenBack { error, good, clean: false });
+        self.taking_back.store(true, Ordering::SeqCst);
         // Counted as one of them, so that it does not end before the range is clean.
-        state.waiting_calls += 1;
+        self.waiting_calls.fetch_add(1, Ordering::SeqCst);
         // Never two syncs of one file at once: the kernel tells of a lost page only one of them.
         while state.sync_runs {
             state = self.wait(state);
@@ -239,11 +273,12 @@ impl<S: Storage> Committer<S> {
             zeroed = zero(&*file, from, end).and_then(|()| file.sync()).is_ok();
             state = self.lock();
         }
-        state.waiting_calls -= 1;
+        self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
         if !zeroed || state.failure.is_some() {
             // The records may be there after all, so nobody may hear that they are not.
             self.fail(&mut state);
             state.taken_back = None;
+            self.taking_back.store(false, Ordering::SeqCst);
             let error = in_doubt(error, &state);
             return (state, Err(error));
         }
@@ -257,16 +292,39 @@ impl<S: Storage> Committer<S> {
         state.checkpoints.cut(written.tail);
         self.last_seq.store(written.tail.seq, Ordering::Release);
         self.end_take_back(&mut state);
-        self.changed.notify_all();
+        self.wake(&state);
         (state, Err(error))
     }
 
     /// Lets appends go on once every call whose record was taken back has returned.
     fn end_take_back(&self, state: &mut Guard<'_, S>) {
-        if state.taken_back.is_some() && state.waiting_calls == 0 {
+        if state.taken_back.is_some() && self.waiting_calls.load(Ordering::SeqCst) == 0 {
             state.taken_back = None;
-            self.changed.notify_all();
+            self.taking_back.store(false, Ordering::SeqCst);
+            self.wake(state);
         }
+    }
+}
+
+/// What becomes of a record.
+enum Fate {
+    /// Its call returns this.
+    Settled(Result<()>),
+    /// A write failed, and whether it can be taken back is not known yet.
+    Unknown,
+    Open,
+}
+
+/// What becomes of the record `seq`, of a call that waits until `reached` is as far.
+fn fate<F>(state: &State<F>, seq: Seq, reached: Seq) -> Fate {
+    if let Some(failure) = state.failure.filter(|failure| seq > failure.durable) {
+        return Fate::Settled(Err(poisoned(failure)));
+    }
+    match state.taken_back {
+        Some(taken_back) if seq > taken_back.good && taken_back.clean => Fate::Settled(Err(taken_back.error)),
+        Some(taken_back) if seq > taken_back.good => Fate::Unknown,
+        _ if reached >= seq => Fate::Settled(Ok(())),
+        _ => Fate::Open,
     }
 }
 

@@ -8,8 +8,10 @@
 
 mod append;
 mod exclusive;
+mod gathering;
 mod group;
 mod state;
+mod waiters;
 
 use std::time::Duration;
 
@@ -22,9 +24,10 @@ use crate::format::manifest_slot::Bound;
 use crate::parts::Parts;
 use crate::seq::Seq;
 use crate::storage::Storage;
-use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 use state::{Failure, State};
+use waiters::Waiters;
 
 /// What was done since the log was opened.
 #[derive(Debug, Default)]
@@ -60,8 +63,14 @@ pub struct Committer<S: Storage> {
     batch_interval: Option<Duration>,
     sync_bytes: u64,
     state: Mutex<State<S::File>>,
-    /// Notified when a role becomes free, records become durable or the handle fails.
+    /// Notified when a role becomes free or the handle fails.
     changed: Condvar,
+    /// Those who wait for records to become durable: woken when some do, are taken back or are in doubt, and when nobody leads a sync any more.
+    waiters: Waiters,
+    /// Calls that wait for a record of theirs to be written or durable.
+    waiting_calls: AtomicU64,
+    /// Set while a failed write is being taken back: the last of these calls to return lets appends go on.
+    taking_back: AtomicBool,
     last_seq: AtomicU64,
     counters: Counters,
 }
@@ -82,6 +91,9 @@ impl<S: Storage> Committer<S> {
             sync_bytes: BACKGROUND_SYNC_BYTES.min(segment_bytes / 4),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            waiters: Waiters::default(),
+            waiting_calls: AtomicU64::new(0),
+            taking_back: AtomicBool::new(false),
             last_seq,
             counters: Counters::default(),
         })
@@ -134,8 +146,10 @@ impl<S: Storage> Committer<S> {
 
     /// No appends from here on; waiting ones whose record is in the buffer still complete.
     pub fn shut_down(&self) {
-        self.lock().shut = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.shut = true;
+        self.wake(&state);
+        drop(state);
         self.parts.chain.close();
     }
 
@@ -158,8 +172,25 @@ impl<S: Storage> Committer<S> {
         self.state.lock()
     }
 
-    fn wait<'a>(&'a self, state: Guard<'a, S>) -> Guard<'a, S> {
-        self.changed.wait(state)
+    /// Waits for a role.
+    fn wait<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
+        state.waiting_for_role += 1;
+        let mut state = self.changed.wait(state);
+        state.waiting_for_role -= 1;
+        state
+    }
+
+    /// Has everybody who waits look again. Where nobody waits it costs no system call.
+    fn wake(&self, state: &State<S::File>) {
+        self.wake_for_role(state);
+        self.waiters.wake();
+    }
+
+    /// Has those look again who wait for a role: for the others nothing has changed.
+    fn wake_for_role(&self, state: &State<S::File>) {
+        if state.waiting_for_role > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Poisons the handle. What is not known to be durable is in doubt from here on.
@@ -170,7 +201,7 @@ impl<S: Storage> Committer<S> {
             self.parts.chain.publish_readable(state.synced.tail.seq);
             self.parts.chain.wake();
         }
-        self.changed.notify_all();
+        self.wake(state);
     }
 }
 

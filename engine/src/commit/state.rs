@@ -1,5 +1,6 @@
 //! What the committer's lock protects.
 
+use super::gathering::Gathering;
 use super::poisoned;
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
@@ -87,8 +88,9 @@ pub(super) struct State<F> {
     pub(super) exclusive: bool,
     /// Threads that wait to be exclusive: appends let them go first.
     pub(super) exclusive_wanted: u32,
-    /// Calls that wait for a record of theirs to be written or durable.
-    pub(super) waiting_calls: u32,
+    /// Threads that wait for a role.
+    pub(super) waiting_for_role: u32,
+    pub(super) gathering: Gathering,
     pub(super) taken_back: Option<TakenBack>,
     pub(super) failure: Option<Failure>,
     pub(super) shut: bool,
@@ -123,7 +125,8 @@ impl<F> State<F> {
             sync_runs: false,
             exclusive: false,
             exclusive_wanted: 0,
-            waiting_calls: 0,
+            waiting_for_role: 0,
+            gathering: Gathering::default(),
             taken_back: None,
             failure: None,
             shut: false,
