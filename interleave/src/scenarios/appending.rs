@@ -9,6 +9,7 @@ use super::{HALF, Scenario, always, choose, closed_log, end, join, thread};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "appenders", share: 4, life: appenders },
+    Scenario { name: "groups_that_wait", share: 4, life: groups_that_wait },
     Scenario { name: "first_appends_of_an_opening", share: 2, life: first_appends },
     Scenario { name: "a_sync_fails", share: 4, life: a_sync_fails },
     Scenario { name: "a_write_fails", share: 4, life: a_write_fails },
@@ -30,6 +31,29 @@ fn appenders() {
         })
     });
     join(threads);
+    end(&world, log);
+}
+
+/// Threads that come back, so that groups wait for them, while one syncs what others appended, and segments change, which settles records without
+/// any leader of their group.
+fn groups_that_wait() {
+    let world = closed_log(always());
+    let log = world.open().expect("open");
+    world.append(&log, 1, HALF).expect("the first");
+    let threads = [10, 20].map(|id| {
+        thread(&world, &log, move |world, log| {
+            for id in id..id + 3 {
+                world.append(log, id, 40).expect("append");
+            }
+        })
+    });
+    let rotating = thread(&world, &log, move |world, log| {
+        world.append(log, 30, 40).expect("append");
+        world.append(log, 31, HALF).expect("append");
+        world.batch(log, &[32], HALF, Durability::Async).expect("append");
+        world.sync(log, seq::LAST).expect("sync");
+    });
+    join(threads.into_iter().chain([rotating]));
     end(&world, log);
 }
 
