@@ -8,6 +8,7 @@ use std::ptr::{null, null_mut};
 
 const WAL_END: i32 = 1;
 pub(crate) const WAL_SYNC_ALWAYS: u32 = 0;
+pub(crate) const WAL_SYNC_BATCH: u32 = 1;
 pub(crate) const WAL_SYNC_OS: u32 = 2;
 pub(crate) const WAL_SYNC_NONE: u32 = 3;
 pub(crate) const WAL_SEQ_LAST: u64 = u64::MAX;
@@ -66,6 +67,7 @@ pub(crate) struct Stat {
     pub(crate) last_seq: u64,
     pub(crate) durable_seq: u64,
     pub(crate) segments: u64,
+    pub(crate) spares: u64,
     pub(crate) records: u64,
     pub(crate) syncs: u64,
     pub(crate) rotations: u64,

@@ -82,7 +82,7 @@ fn size(plan: &Plan, place: &Place, table: &mut Table, len: usize, millions: Opt
     }
     if allocations::COUNTED {
         let title = format!("   heap allocations in {appended} appends");
-        table.row(&title, &allocated.to_string(), "", allocated as f64, Goal::AtMost(0.0));
+        table.row(&title, &allocated.to_string(), "", allocated as f64, Goal::Must(0.0));
     }
     let title = format!("W3m {THREADS} threads together, of one thread");
     table.row(&title, &rate(four.ours()), &rate(four.limit()), four.ratio(), Goal::AtLeast(0.8));

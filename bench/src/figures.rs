@@ -59,6 +59,8 @@ impl Latencies {
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
+    /// At most so much, on any machine: more is a mistake.
+    Must(f64),
     /// Printed for comparison.
     None,
 }
@@ -67,6 +69,7 @@ pub(crate) enum Goal {
 #[derive(Default)]
 pub(crate) struct Table {
     missed: usize,
+    broken: usize,
 }
 
 const WIDTH: usize = 118;
@@ -83,8 +86,10 @@ impl Table {
         let (goal, verdict) = match goal {
             Goal::AtLeast(least) => (format!(">= {least}"), if figure >= least { "OK" } else { "BELOW" }),
             Goal::AtMost(most) => (format!("<= {most}"), if figure <= most { "OK" } else { "ABOVE" }),
+            Goal::Must(most) => (format!("<= {most}"), if figure <= most { "OK" } else { "BROKEN" }),
             Goal::None => (String::new(), ""),
         };
+        self.broken += usize::from(verdict == "BROKEN");
         self.missed += usize::from(matches!(verdict, "BELOW" | "ABOVE"));
         let figure = if figure.is_nan() { String::new() } else { format!("{figure:.2}") };
         println!("{what:<58}{ours:>12}{limit:>12}{figure:>9}{goal:>10}  {verdict}");
@@ -92,6 +97,11 @@ impl Table {
 
     pub(crate) fn missed(&self) -> usize {
         self.missed
+    }
+
+    /// Goals missed that do not depend on time.
+    pub(crate) fn broken(&self) -> usize {
+        self.broken
     }
 }
 

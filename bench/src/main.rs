@@ -6,13 +6,15 @@
 //!     cargo run --release --manifest-path bench/Cargo.toml
 //!
 //!     QUICK=1         a shorter run, for a first look
+//!     CHECK=1         shorter still: whether everything works, allocates nothing and makes no more system calls than it must
 //!     BENCH_DIR=path  where to measure; the default is beside the program
-//!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 memory
+//!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 memory calls
 
 mod abi;
 mod allocations;
 mod bare;
 mod buffered;
+mod counts;
 mod durable;
 mod figures;
 mod memory;
@@ -44,8 +46,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn new(quick: bool) -> Plan {
-        if quick {
+    fn new(check: bool, quick: bool) -> Plan {
+        if check {
+            Plan { rounds: 1, slice: Duration::from_millis(40), log_bytes: 64 << 20, replay_bytes: 16 << 20 }
+        } else if quick {
             Plan { rounds: 3, slice: Duration::from_millis(120), log_bytes: 256 << 20, replay_bytes: 64 << 20 }
         } else {
             Plan { rounds: 9, slice: Duration::from_millis(300), log_bytes: 1 << 30, replay_bytes: 192 << 20 }
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         // What this program starts itself: a process to be killed, and one to be weighed.
         [opening::CHILD, dir, bytes] => opening::child(dir.as_ref(), bytes),
         [memory::CHILD, dir] => memory::child(dir.as_ref()),
+        [counts::CHILD, work, dir] => counts::child(work, dir.as_ref()),
         _ => Err(Failure("no arguments, please; the source's head names the environment variables".into())),
     };
     match outcome {
@@ -73,11 +78,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Outcome<()> {
-    let quick = env::var_os("QUICK").is_some_and(|value| value != "0" && !value.is_empty());
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| value != "0" && !value.is_empty());
     let only = env::var("ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| one.eq_ignore_ascii_case(name));
     let began = Instant::now();
-    let plan = Plan::new(quick);
+    let plan = Plan::new(is_set("CHECK"), is_set("QUICK"));
     let place = Place::new(DISK_NEEDED)?;
     describe(&place)?;
     let mut table = Table::default();
@@ -99,6 +104,12 @@ fn run() -> Outcome<()> {
     }
     if wanted("memory") {
         memory::measure(&place, &mut table)?;
+    }
+    if wanted("calls") {
+        counts::measure(&place, &mut table)?;
+    }
+    if table.broken() > 0 {
+        return Err(Failure(format!("{} figures are wrong that do not depend on time", table.broken())));
     }
     let missed = match table.missed() {
         0 => "every goal was reached".into(),
