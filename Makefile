@@ -48,7 +48,7 @@ help:
 	@echo "make fuzz       fuzzes directories and C calls for LONG minutes"
 	@echo "make mutants    small mistakes in what decides about records, and the tests that catch them (SHARD=k/n; stop it and go on at will)"
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
-	@echo "make bench      measures this log beside bare loops over the same files"
+	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
 	@echo "make uninstall  removes what install put there"
 	@echo "make clean      removes everything that was built"
@@ -178,7 +178,7 @@ coverage:
 	$(Q)prove/coverage/coverage.py
 
 bench:
-	$(Q)$(CARGO) run --release --manifest-path bench/Cargo.toml
+	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml
 
 # A directory as wal.pc names it: relative to its prefix, so that the whole can be moved.
 below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
