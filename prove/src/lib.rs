@@ -11,6 +11,7 @@ pub mod host;
 pub mod lives;
 pub mod memory;
 pub mod recorded;
+pub mod pins;
 pub mod run;
 pub mod scripts;
 pub mod seen;
