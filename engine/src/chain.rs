@@ -259,7 +259,9 @@ impl Chain {
         let mut inner = self.inner.lock();
         let oldest_read = inner.readers.iter().flatten().min().copied().unwrap_or(u32::MAX);
         match inner.doomed.front() {
-            Some(segment) if segment.header.index < oldest_read && !segment.ends_above(keep) => inner.doomed.pop_front().map(|segment| segment.header.index),
+            Some(segment) if segment.header.index < oldest_read && !segment.ends_above(keep) => {
+                inner.doomed.pop_front().map(|segment| segment.header.index)
+            }
             _ => None,
         }
     }

@@ -62,8 +62,22 @@ impl Call {
     }
 }
 
-/// What precedes a script: five segments, of which the host has forgotten the first.
-const START: [Call; 6] = [Call::Append, Call::Append, Call::TruncateHalf, Call::Append, Call::Append, Call::Append];
+/// What precedes a script: five segments, of which the host has forgotten the first; and then also a pin and most of the rest forgotten.
+pub const STARTS: [&[Call]; 3] = [
+    &[Call::Append, Call::Append, Call::TruncateHalf, Call::Append, Call::Append, Call::Append],
+    &[Call::Append, Call::Append, Call::TruncateHalf, Call::Append, Call::PinOldest, Call::Append, Call::TruncateLast, Call::Append],
+    &[Call::Append, Call::Append, Call::PinBrief, Call::Append, Call::Append, Call::TruncateHalf],
+];
+
+/// What a script runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub mode: SyncMode,
+    pub recycle: bool,
+    pub start: &'static [Call],
+    /// Whether pins' files believe the cache: pins then move in memory only.
+    pub believes: bool,
+}
 
 const NAME: &str = "backup";
 /// Two segments are above it.
@@ -173,11 +187,11 @@ pub struct World {
 }
 
 impl World {
-    fn new(mode: SyncMode, recycle: bool, believes: bool) -> Result<World> {
+    fn new(setting: &Setting) -> Result<World> {
         let mut world = World {
             disk: Disk::new(crate::crash::DISK_SEED),
-            config: config(mode, recycle),
-            believes: Arc::new(AtomicBool::new(believes)),
+            config: config(setting.mode, setting.recycle),
+            believes: Arc::new(AtomicBool::new(setting.believes)),
             log: None,
             history: History::new(),
         };
@@ -289,7 +303,7 @@ impl World {
 fn is_expected(call: Call, error: &Error) -> bool {
     match call {
         Call::Append => error.code == Code::NoSpace,
-        call if call.makes_pin() => error.code == Code::Exists,
+        call if call.makes_pin() => matches!(error.code, Code::Exists | Code::Gap),
         Call::Advance | Call::AdvanceToLast => matches!(error.code, Code::NotFound | Code::Gap),
         Call::Drop => error.code == Code::NotFound,
         _ => false,
@@ -341,6 +355,8 @@ pub enum Wrong {
 pub struct Tried {
     pub scripts: u64,
     pub states: u64,
+    /// States after a second crash, in the opening after the first.
+    pub deep: u64,
     /// States in which a pin kept what the host had forgotten.
     pub pinned: u64,
     /// States in which one was lost.
@@ -352,19 +368,20 @@ impl Tried {
     pub fn add(&mut self, more: Tried) {
         self.scripts += more.scripts;
         self.states += more.states;
+        self.deep += more.deep;
         self.pinned += more.pinned;
         self.lost += more.lost;
         self.faults += more.faults;
     }
 }
 
-/// Runs a script and every crash in its last call. `believes` makes pins that move in memory only.
-pub fn explore(mode: SyncMode, recycle: bool, script: &[Call], budget: &Budget, believes: bool) -> std::result::Result<Tried, Failure> {
-    let mut world = verdict(|| World::new(mode, recycle, believes))?;
+/// Runs a script and every crash in its last call; of a short one also, for one image of each point, every crash of the opening after it.
+pub fn explore(setting: &Setting, script: &[Call], budget: &Budget) -> std::result::Result<Tried, Failure> {
+    let mut world = verdict(|| World::new(setting))?;
     let mut first = 0;
     let ran = verdict(|| {
-        for (at, &call) in START.iter().chain(script).enumerate() {
-            if at + 1 == START.len() + script.len() {
+        for (at, &call) in setting.start.iter().chain(script).enumerate() {
+            if at + 1 == setting.start.len() + script.len() {
                 first = world.disk.operations() + 1;
             }
             match world.make(call) {
@@ -376,35 +393,53 @@ pub fn explore(mode: SyncMode, recycle: bool, script: &[Call], budget: &Budget, 
                 _ => {}
             }
         }
-        if !believes {
+        if !setting.believes {
             world.disk.assert_ordered();
         }
         Ok(())
     });
-    ran.map_err(|failure| format!("{failure}\n{mode:?} {script:?}, no crash\n{}", world.disk.trace()))?;
+    ran.map_err(|failure| format!("{failure}\n{setting:?} {script:?}, no crash\n{}", world.disk.trace()))?;
     drop(world.log.take());
     let mut tried = Tried { scripts: 1, ..Tried::default() };
     let trace = world.disk.trace();
     for point in trace.crash_points_from(first) {
         for (number, image) in point.images(budget).enumerate() {
             let outcome = verdict(|| examine(&image, &world, &point));
-            let (pinned, lost) = outcome.map_err(|failure| {
-                format!("{failure}\ncrash at point {}, image {number}, {mode:?} {script:?}\n{trace}", point.index())
-            })?;
+            let described =
+                |failure: Failure| format!("{failure}\ncrash at point {}, image {number}, {setting:?} {script:?}\n{trace}", point.index());
+            let (pinned, lost) = outcome.map_err(described)?;
             tried.states += 1;
             tried.pinned += u64::from(pinned);
             tried.lost += u64::from(lost);
+            if number == 0 && script.len() < 3 {
+                tried.deep += explore_opening(&image, &world, &point, budget).map_err(described)?;
+            }
         }
     }
     Ok(tried)
 }
 
+/// A second crash, at every point of the opening after the first; how many states that are.
+fn explore_opening(image: &Image, world: &World, point: &Point, budget: &Budget) -> std::result::Result<u64, Failure> {
+    let disk = Disk::from_image(image, 7);
+    verdict(|| Log::open(disk.storage(), &world.config).map(drop))?;
+    let mut states = 0;
+    let trace = disk.trace();
+    for second in trace.crash_points_from(1) {
+        for image in second.images(budget).take(4) {
+            verdict(|| examine(&image, world, point)).map_err(|failure| format!("{failure}\nsecond crash\n{trace}"))?;
+            states += 1;
+        }
+    }
+    Ok(states)
+}
+
 /// Runs a script whose last call meets a fault, and holds what is then there against what was promised: on the same machine, and after a power cut.
-pub fn with_fault(mode: SyncMode, script: &[Call], wrong: Wrong) -> std::result::Result<Option<Tried>, Failure> {
-    let mut world = verdict(|| World::new(mode, true, false))?;
+pub fn with_fault(setting: &Setting, script: &[Call], wrong: Wrong) -> std::result::Result<Option<Tried>, Failure> {
+    let mut world = verdict(|| World::new(setting))?;
     let (last, before) = script.split_last().ok_or("an empty script")?;
     let outcome = verdict(|| {
-        for &call in START.iter().chain(before) {
+        for &call in setting.start.iter().chain(before) {
             if let Err(error) = world.make(call)
                 && !is_expected(call, &error)
             {
@@ -426,7 +461,7 @@ pub fn with_fault(mode: SyncMode, script: &[Call], wrong: Wrong) -> std::result:
     world.disk.clear_faults();
     world.disk.assert_ordered();
     let point = world.disk.point();
-    let described = |failure: Failure| format!("{failure}\n{wrong:?} in the last of {mode:?} {script:?}\n{}", world.disk.trace());
+    let described = |failure: Failure| format!("{failure}\n{wrong:?} in the last of {setting:?} {script:?}\n{}", world.disk.trace());
     let mut tried = Tried { faults: 1, ..Tried::default() };
     for image in [world.disk.durable_image(), world.disk.visible_image()] {
         let (pinned, _) = verdict(|| examine(&image, &world, &point)).map_err(described)?;

@@ -153,7 +153,8 @@ impl Monitor {
                     self.report(Rule::Taken, at, what);
                 }
                 if let Some((pin, last)) = needed_by_pin(model, &manifest, index) {
-                    let what = format!("segment {index}, which ends with seq {last}, was {how}, but a durable pin keeps everything above {pin}");
+                    let what =
+                        format!("segment {index}, which ends with seq {last}, was {how}, but a durable pin keeps everything above {pin}");
                     self.report(Rule::Taken, at, what);
                 }
             }
@@ -209,12 +210,9 @@ impl Monitor {
             let matters = match name {
                 FileName::Segment(index) => index >= bound && self.framed.contains(inode),
                 FileName::Manifest => true,
-                FileName::Lock
-                | FileName::Pins
-                | FileName::Pin(_)
-                | FileName::Draft(_)
-                | FileName::Spare(_)
-                | FileName::Damaged(_) => false,
+                FileName::Lock | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) | FileName::Spare(_) | FileName::Damaged(_) => {
+                    false
+                }
             };
             if let Some(write) = model.inodes.get(inode).filter(|_| matters).and_then(|file| file.writes.first()) {
                 let (range, how) = (write.range(), if write.lost { "lost" } else { "unsynced" });
@@ -228,12 +226,9 @@ impl Monitor {
             let matters = match name {
                 FileName::Segment(_) => self.framed.contains(inode),
                 FileName::Manifest => true,
-                FileName::Lock
-                | FileName::Pins
-                | FileName::Pin(_)
-                | FileName::Draft(_)
-                | FileName::Spare(_)
-                | FileName::Damaged(_) => false,
+                FileName::Lock | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) | FileName::Spare(_) | FileName::Damaged(_) => {
+                    false
+                }
             };
             if matters && model.durable_names.get(&name) != Some(inode) {
                 self.report(Rule::AcknowledgedName, at, format!("the name {name} is not durable"));

@@ -1,9 +1,7 @@
 //! One copy of a pin's content.
 
 use super::checksum;
-use super::constants::{
-    FORMAT_VERSION, PIN_COPY_LEN, PIN_DROPPED, PIN_LOST, PIN_MAGIC, PIN_NAME_LEN, PIN_REFUSES, READER_VERSION,
-};
+use super::constants::{FORMAT_VERSION, PIN_COPY_LEN, PIN_DROPPED, PIN_LOST, PIN_MAGIC, PIN_NAME_LEN, PIN_REFUSES, READER_VERSION};
 use super::field::{put, u16_at, u32_at, u64_at};
 use super::segment_header::BadHeader;
 use crate::config::LogId;

@@ -52,12 +52,16 @@ pub fn create<S: Storage>(storage: &S, name: PinName, seq: Seq, limit: Limit) ->
         match kept.standing {
             Standing::Whole(pin) if pin.dropped => {
                 // Whoever took it away did not come to removing the file.
-                storage.remove(FileName::Pin(kept.index)).map_err(|io| io.in_file(FileName::Pin(kept.index), "cannot remove a pin's file"))?;
+                storage
+                    .remove(FileName::Pin(kept.index))
+                    .map_err(|io| io.in_file(FileName::Pin(kept.index), "cannot remove a pin's file"))?;
             }
             Standing::Whole(pin) if pin.name == name => {
                 return Err(Error::new(Code::Exists, "there is a pin of this name already").in_file(FileName::Pin(kept.index)));
             }
-            _ => {}
+            // It may be the one.
+            Standing::Unreadable(error) => return Err(error),
+            Standing::Whole(_) | Standing::Damaged => {}
         }
     }
     for &draft in names.iter().filter(|name| matches!(name, FileName::Draft(_))) {
@@ -137,7 +141,8 @@ pub fn list<S: Storage>(storage: &S, each: &mut dyn FnMut(&PinInfo) -> Result<()
         let pin = match kept.standing {
             Standing::Whole(pin) if pin.dropped => continue,
             Standing::Whole(pin) => Some(pin),
-            Standing::Unreadable => None,
+            Standing::Damaged => None,
+            Standing::Unreadable(error) => return Err(error),
         };
         let held_segments = kept.keeps().map_or(0, |seq| ends.iter().filter(|&&end| end > seq).count() as u64);
         each(&PinInfo { index: kept.index, pin, held_bytes: held_segments * manifest.segment_bytes, held_segments })?;
@@ -165,7 +170,9 @@ fn forgotten_ends<S: Storage>(storage: &S, manifest: &Manifest, lowest: Seq) -> 
 }
 
 fn lock<S: Storage>(storage: &S) -> Result<S::PinsLock> {
-    storage.lock_pins(true).map_err(|io| io.in_file(FileName::Pins, "cannot lock the pins: another process holds the lock, or it cannot be written"))
+    storage
+        .lock_pins(true)
+        .map_err(|io| io.in_file(FileName::Pins, "cannot lock the pins: another process holds the lock, or it cannot be written"))
 }
 
 /// The manifest of a log that somebody may be writing: a read that falls into two writes may find no copy whole.
@@ -178,7 +185,8 @@ fn read_manifest<S: Storage>(storage: &S) -> Result<Manifest> {
             Read::Invalid => {}
         }
     }
-    Err(Error::new(Code::Corrupt, "both slots of the manifest are damaged; open the log, which says what can be done").in_file(FileName::Manifest))
+    Err(Error::new(Code::Corrupt, "both slots of the manifest are damaged; open the log, which says what can be done")
+        .in_file(FileName::Manifest))
 }
 
 /// From where on everything is there and will be kept by a pin at `seq`.
@@ -204,15 +212,15 @@ fn free_index(names: &[FileName]) -> Result<u32> {
 /// The pin called `name`.
 fn find<S: Storage>(storage: &S, name: &str) -> Result<(Kept, Pin)> {
     let log_id: LogId = read_manifest(storage)?.log_id;
+    let mut unread = Ok(());
     for kept in read_all(storage, &names(storage)?, log_id)? {
-        if let Standing::Whole(pin) = kept.standing
-            && pin.name.as_str() == name
-            && !pin.dropped
-        {
-            return Ok((kept, pin));
+        match kept.standing {
+            Standing::Whole(pin) if pin.name.as_str() == name && !pin.dropped => return Ok((kept, pin)),
+            Standing::Unreadable(error) => unread = Err(error),
+            Standing::Whole(_) | Standing::Damaged => {}
         }
     }
-    Err(Error::new(Code::NotFound, "there is no pin of this name"))
+    unread.and_then(|()| Err(Error::new(Code::NotFound, "there is no pin of this name")))
 }
 
 /// The damaged pin whose file has this name.
@@ -221,12 +229,12 @@ fn damaged<S: Storage>(storage: &S, name: &str) -> Result<Option<u32>> {
         return Ok(None);
     };
     let pins = read_all(storage, &[FileName::Pin(index)], LogId::default())?;
-    Ok(pins.iter().find(|kept| kept.standing == Standing::Unreadable).map(|kept| kept.index))
+    Ok(pins.iter().find(|kept| kept.standing == Standing::Damaged).map(|kept| kept.index))
 }
 
 /// The lowest seq of a pin that can be read; `None` without one.
 pub fn oldest<S: Storage>(storage: &S, log_id: LogId) -> Result<Option<Seq>> {
     let pins = read_all(storage, &names(storage)?, log_id)?;
-    let whole = pins.iter().filter(|kept| kept.standing != Standing::Unreadable);
+    let whole = pins.iter().filter(|kept| matches!(kept.standing, Standing::Whole(_)));
     Ok(whole.filter_map(Kept::keeps).min())
 }

@@ -33,7 +33,7 @@ impl Held {
             match kept.standing {
                 Standing::Whole(pin) if pin.holds() => held.pins += 1,
                 Standing::Whole(pin) => held.lost += u64::from(!pin.dropped),
-                Standing::Unreadable => held.damaged += 1,
+                Standing::Damaged | Standing::Unreadable(_) => held.damaged += 1,
             }
         }
         held

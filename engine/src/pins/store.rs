@@ -7,16 +7,17 @@ use crate::format::pin::Pin;
 use crate::memory;
 use crate::names::FileName;
 use crate::seq::Seq;
-use crate::storage::{Access, File, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// What a pin's file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are whole")]
 pub enum Standing {
     /// A pin of this log.
     Whole(Pin),
-    /// Damaged, not to be read, or of a newer version: what it promises is not known, so nothing may go.
-    Unreadable,
+    /// Damaged, or of a newer version: what it promises is not known, so nothing may go.
+    Damaged,
+    /// It cannot be read today. Nothing may go either.
+    Unreadable(Error),
 }
 
 /// A pin's file.
@@ -33,7 +34,7 @@ impl Kept {
     pub fn keeps(&self) -> Option<Seq> {
         match self.standing {
             Standing::Whole(pin) => pin.holds().then_some(pin.seq),
-            Standing::Unreadable => Some(0),
+            Standing::Damaged | Standing::Unreadable(_) => Some(0),
         }
     }
 }
@@ -70,21 +71,24 @@ pub(super) fn names<S: Storage>(storage: &S) -> Result<Vec<FileName>> {
 
 /// What the device says, not the cache: a write that is not synced may be gone tomorrow. `None` if there is no such file.
 fn read<S: Storage>(storage: &S, index: u32) -> Result<Option<Standing>> {
+    let cannot_read = |io: IoError| io.in_file(FileName::Pin(index), "cannot read a pin");
     let file = match storage.open(FileName::Pin(index), Access::Read) {
         Ok(file) => file,
         Err(io) if io.kind == IoKind::NotFound => return Ok(None),
-        Err(io) if io.kind == IoKind::NoMemory => return Err(io.in_file(FileName::Pin(index), "cannot open a pin")),
-        Err(_) => return Ok(Some(Standing::Unreadable)),
+        Err(io) if io.kind == IoKind::NoMemory => return Err(cannot_read(io)),
+        Err(io) if io.kind == IoKind::NotAFile => return Ok(Some(Standing::Damaged)),
+        Err(io) => return Ok(Some(Standing::Unreadable(cannot_read(io)))),
     };
-    if file.sync().is_err() {
-        return Ok(Some(Standing::Unreadable));
+    if let Err(io) = file.sync() {
+        return Ok(Some(Standing::Unreadable(cannot_read(io))));
     }
     file.drop_cache();
     let mut best: Option<Pin> = None;
     for page in 0..PIN_COPIES {
         let mut copy = [0; PIN_COPY_LEN];
-        let Ok(read) = file.read_at((page * PIN_PAGE_LEN) as u64, &mut copy) else {
-            return Ok(Some(Standing::Unreadable));
+        let read = match file.read_at((page * PIN_PAGE_LEN) as u64, &mut copy) {
+            Ok(read) => read,
+            Err(io) => return Ok(Some(Standing::Unreadable(cannot_read(io)))),
         };
         if let Ok(pin) = Pin::decode(&copy[..read])
             && best.is_none_or(|best| best.generation < pin.generation)
@@ -92,7 +96,7 @@ fn read<S: Storage>(storage: &S, index: u32) -> Result<Option<Standing>> {
             best = Some(pin);
         }
     }
-    Ok(Some(best.map_or(Standing::Unreadable, Standing::Whole)))
+    Ok(Some(best.map_or(Standing::Damaged, Standing::Whole)))
 }
 
 /// Replaces what a pin says, durably or not at all. It overwrites the older of the two copies, whose blocks are there: a full disk does not hinder it.
@@ -114,7 +118,7 @@ pub(super) fn rewrite<S: Storage>(storage: &S, index: u32, before: &Pin, change:
 /// Makes the file of a new pin, under a draft's name until all of it is durable: a pin's file without a valid copy is so never what a crash left.
 pub(super) fn make<S: Storage>(storage: &S, index: u32, pin: &Pin) -> Result<()> {
     let draft = FileName::Draft(index);
-    let cannot_make = |io: crate::storage::IoError| io.in_file(draft, "cannot make the pin's file");
+    let cannot_make = |io: IoError| io.in_file(draft, "cannot make the pin's file");
     let file = storage.create(draft).map_err(cannot_make)?;
     let copy = pin.encode();
     let written = file.fill_zeros(PIN_LEN as u64).and_then(|()| {

@@ -23,8 +23,7 @@ pub(super) struct Pinned {
 impl<S: Storage> Surveyor<'_, S> {
     /// What pins keep in front of `first`, the oldest segment that counts; `None` if that is damaged.
     pub(super) fn pinned(&mut self, first: Option<Fact>) -> Result<Pinned> {
-        let mut pinned =
-            Pinned { pins: pins::read_all(self.storage, &self.names, self.manifest.log_id)?, ..Pinned::default() };
+        let mut pinned = Pinned { pins: pins::read_all(self.storage, &self.names, self.manifest.log_id)?, ..Pinned::default() };
         let Some(keep) = pinned.pins.iter().filter_map(Kept::keeps).min().filter(|&keep| keep < self.manifest.floor) else {
             return Ok(pinned);
         };

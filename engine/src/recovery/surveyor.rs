@@ -129,12 +129,9 @@ impl<'a, S: Storage> Surveyor<'a, S> {
             let is_leftover = match name {
                 FileName::Spare(_) => true,
                 FileName::Segment(index) => !counting.contain(index) && !self.is_evidence(index) && self.is_ours(name)?,
-                FileName::Lock
-                | FileName::Manifest
-                | FileName::Damaged(_)
-                | FileName::Pins
-                | FileName::Pin(_)
-                | FileName::Draft(_) => false,
+                FileName::Lock | FileName::Manifest | FileName::Damaged(_) | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) => {
+                    false
+                }
             };
             if is_leftover {
                 memory::push(&mut leftovers, name)?;

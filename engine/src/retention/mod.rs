@@ -108,7 +108,6 @@ impl<S: Storage> Retention<S> {
         Ok(())
     }
 
-
     /// The last data seq at or below `up_to`, read from the segment that holds it.
     pub fn read_data_seq(&self, up_to: Seq) -> Result<Seq> {
         let Some(segment) = self.parts.chain.holding(up_to) else {

@@ -26,6 +26,7 @@ const DEFAULT_DIRECTORY_MODE: u32 = 0o700;
 const DEFAULT_FILE_MODE: u32 = 0o600;
 /// Permission bits, and the sticky, set-group-id and set-user-id bits.
 const MODE_BITS: u32 = 0o7777;
+const EXECUTE_BITS: u32 = 0o7111;
 /// How often a lock file that was replaced while it was being locked is locked anew.
 const LOCK_ATTEMPTS: u32 = 10;
 /// How often, and how many microseconds apart, the pins' lock is asked for: five seconds. Whoever holds it holds it for a few syncs.
@@ -77,6 +78,17 @@ impl Directory {
         let directory = Directory { fd, file_mode: modes.file(), lock: OnceLock::new() };
         if create && (made || directory.has_no_log()) {
             directory.sync_name(made)?;
+        }
+        Ok(directory)
+    }
+
+    /// The directory of a log that is there, for one who adds files to it: whoever may use the manifest may use them.
+    pub fn of_log(path: &CStr) -> Result<Directory, Error> {
+        let mut directory = Directory::open(path, false, Modes::default())?;
+        if let Ok(manifest) = stat_at(directory.fd(), FileName::Manifest) {
+            #[allow(clippy::unnecessary_cast)] // It is narrower on other systems.
+            let mode = manifest.st_mode as u32;
+            directory.file_mode = mode & MODE_BITS & !EXECUTE_BITS;
         }
         Ok(directory)
     }
