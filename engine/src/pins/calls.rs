@@ -11,7 +11,7 @@ use crate::names::FileName;
 use crate::protocol::gap;
 use crate::segment::head::{Family, load};
 use crate::seq::{self, Seq};
-use crate::storage::{Access, Storage};
+use crate::storage::{Access, IoKind, Storage};
 
 /// How much a pin may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +41,6 @@ pub fn create<S: Storage>(storage: &S, name: PinName, seq: Seq, limit: Limit) ->
     if seq > seq::MAX && seq != seq::OLDEST {
         return Err(Error::new(Code::Range, "seq is no sequence number"));
     }
-    // Before there is a lock: a directory without a log gets no file.
-    read_manifest(storage)?;
     let _lock = lock(storage)?;
     let manifest = read_manifest(storage)?;
     let from = pinnable(&manifest, seq)?;
@@ -170,9 +168,18 @@ fn forgotten_ends<S: Storage>(storage: &S, manifest: &Manifest, lowest: Seq) -> 
 }
 
 fn lock<S: Storage>(storage: &S) -> Result<S::PinsLock> {
+    // First of all: a directory without a log gets no file.
+    match storage.open(FileName::Manifest, Access::Read) {
+        Err(io) if io.kind == IoKind::NotFound => return Err(no_log()),
+        opened => drop(opened.map_err(|io| io.in_file(FileName::Manifest, "cannot open the manifest"))?),
+    }
     storage
         .lock_pins(true)
         .map_err(|io| io.in_file(FileName::Pins, "cannot lock the pins: another process holds the lock, or it cannot be written"))
+}
+
+fn no_log() -> Error {
+    Error::new(Code::NotFound, "there is no log in this directory").in_directory()
 }
 
 /// The manifest of a log that somebody may be writing: a read that falls into two writes may find no copy whole.
@@ -181,7 +188,7 @@ fn read_manifest<S: Storage>(storage: &S) -> Result<Manifest> {
     for _ in 0..ATTEMPTS {
         match manifest::read(storage)? {
             Read::Valid(manifest, _) => return Ok(manifest),
-            Read::Missing => return Err(Error::new(Code::NotFound, "there is no log in this directory").in_directory()),
+            Read::Missing => return Err(no_log()),
             Read::Invalid => {}
         }
     }
