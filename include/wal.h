@@ -8,8 +8,8 @@
  *   Threads . When things go wrong . Limits and memory . Files
  *
  * Then constants, structs, and the functions in the order of use: versions, statuses, opening
- * and closing, appending, making durable, checkpoint and truncate, replay, where the log stands,
- * looking at a log without opening it.
+ * and closing, appending, making durable, checkpoint and truncate, replay, pins, where the log
+ * stands, looking at a log without opening it.
  *
  *
  * WHAT IT IS
@@ -246,8 +246,8 @@
  *
  * FILES
  *
- * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, and
- * damaged files set aside. It is created with mode 0700 and its files with 0600, unless the
+ * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, pins and
+ * PINS, and damaged files set aside. It is created with mode 0700 and its files with 0600, unless the
  * options say otherwise. Copy it as a backup only while the log is closed. Files are the same
  * on every machine, whatever its byte order; FORMAT.md describes every byte.
  */
@@ -364,6 +364,11 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_REPLAY_RAW       1  /* CHECKPOINT records, too. */
 #define WAL_REPLAY_UNSYNCED  2  /* Also what is not yet durable. */
 #define WAL_REPLAY_SKIP_LOST 4  /* Step over records lost to damage. */
+#define WAL_REPLAY_PINNED    8  /* Also what is forgotten but pinned. */
+
+/* wal_pin_create: seq and flags */
+#define WAL_PIN_OLDEST (UINT64_MAX - 2)  /* As seq: all that is not yet forgotten. */
+#define WAL_PIN_REFUSE 1                 /* Refuse appends rather than lose it. */
 
 /* wal_inspect: flags */
 #define WAL_INSPECT_FULL 1  /* Read every byte, not just the chain. */
@@ -464,6 +469,28 @@ typedef struct wal_record_t {
 } wal_record_t;
 
 /**
+ * A pin, and what it holds.
+ */
+typedef struct wal_pin_t {
+  uint64_t seq;                  /* Every record above stays on disk. */
+  uint64_t held_bytes;           /* Bytes of forgotten segments that are on disk and that this
+                                  * pin needs. What several need is counted for each of them. */
+  uint64_t max_bytes;            /* The most that may be, as given at its creation; 0: no
+                                  * limit. */
+  uint64_t lost_seq_last;        /* If it is lost: records from seq + 1 to here may be gone.
+                                  * Otherwise 0. */
+  uint32_t flags;                /* As given at its creation: 0 or WAL_PIN_REFUSE. */
+  uint32_t lost;                 /* 1 if it reached max_bytes and was given up: it keeps
+                                  * nothing any more. Otherwise 0. */
+  uint32_t damaged;              /* 1 if its file is damaged, else 0. Then only `name` is set,
+                                  * to that of the file ("0000000003.pin"), and nothing at all
+                                  * is dropped until wal_pin_drop is called with it. */
+  uint32_t reserved;             /* Reserved, 0. */
+  char name[64];                 /* Its name, NUL-terminated. */
+  uint64_t reserved_numbers[4];  /* Reserved, 0. */
+} wal_pin_t;
+
+/**
  * Where a log stands and what it has done. Grows in later versions.
  */
 typedef struct wal_stat_t {
@@ -489,6 +516,16 @@ typedef struct wal_stat_t {
                                  * blocks. */
   uint32_t poisoned;            /* 1 if a failed write or sync has poisoned the handle, else 0. */
   uint32_t reserved;            /* Reserved, 0. */
+  uint64_t pins;                /* Pins that keep something or could, as this handle saw them
+                                 * last: when it opened the log, and when it last had forgotten
+                                 * segments to drop. wal_pin_list tells how they are now. */
+  uint64_t pins_lost;           /* Pins that reached their limit and were lost. */
+  uint64_t pins_damaged;        /* Files of pins that are damaged. While there is one, nothing
+                                 * is dropped. */
+  uint64_t pinned_seq;          /* The lowest seq of any pin; UINT64_MAX if there is none, 0 if
+                                 * one is damaged. */
+  uint64_t pinned_bytes;        /* Bytes of forgotten segments that are on disk because pins
+                                 * need them. */
 } wal_stat_t;
 
 /**
@@ -836,13 +873,17 @@ wal_truncate(wal_t *wal, uint64_t up_to, uint32_t flags, wal_error_t *err);
  *            WAL_REPLAY_UNSYNCED   yield everything appended, durable or not; on a log opened
  *                                  read-only, also what a crash has left undecided;
  *            WAL_REPLAY_SKIP_LOST  go on behind records that damage took, instead of
- *                                  WAL_E_GAP; the jump shows in the seqs.
+ *                                  WAL_E_GAP; the jump shows in the seqs;
+ *            WAL_REPLAY_PINNED     begin among what the host has forgotten, as far as a pin that
+ *                                  is not lost keeps it: after_seq at or above that pin's seq,
+ *                                  or WAL_REPLAY_OLDEST for all that any pin keeps.
  * out        receives the cursor.
  *
  * Returns:  WAL_OK, even if there is nothing to read;
  *           WAL_E_GAP: records above after_seq have been forgotten (the store is older than the
  *           log), or after_seq is above the last seq (the log is older than the store, or
- *           another store's); seq to seq_last are missing;
+ *           another store's); seq to seq_last are missing. With WAL_REPLAY_PINNED also: what a
+ *           pin was to keep is damaged or gone;
  *           WAL_E_INVALID, WAL_E_CLOSED, WAL_E_FORKED, WAL_E_CORRUPT, WAL_E_IO, WAL_E_NO_SPACE,
  *           WAL_E_NO_MEMORY (a cursor has a buffer of 1 MiB), WAL_E_FAILED, WAL_E_PANIC.
  * Threads:  any.
@@ -892,6 +933,103 @@ wal_replay_wait(wal_cursor_t *cursor, uint64_t timeout_us, wal_error_t *err);
  * Lifetime: ends the cursor and the bytes of its last record.
  */
 WAL_API void wal_replay_close(wal_cursor_t *cursor);
+
+/* --------------------------------------------------------------------------------------------
+ * Pins
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * Makes a pin: a named, durable promise that every record with seq > `seq` stays on disk and can
+ * be read, whatever the host has forgotten by wal_truncate, until the pin is moved up or dropped.
+ * For whoever reads the log beside the host: a backup, a replica, a change feed. The host does
+ * not notice: its own replays, and the WAL_E_GAP rule, know only what it has forgotten. Read
+ * with wal_replay_open and WAL_REPLAY_PINNED.
+ *
+ * A pin belongs to the log's directory, not to a handle: any process may call these functions,
+ * whether the log is open, there or elsewhere, or not at all. Each is durable when it returns.
+ * A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat.
+ *
+ * dir        the log's directory, as for wal_open. If it is a relative path, the current
+ *            directory must be the same as then.
+ * name       1 to 63 of a-z, A-Z, 0-9, '.', '_' and '-', not that of a pin's file.
+ * seq        the last record that is not needed, 0 for a new log; or WAL_PIN_OLDEST: keep all
+ *            that the host has not forgotten yet. A seq that the log has not reached yet is not
+ *            noticed.
+ * max_bytes  the most that forgotten segments may hold for the sake of this pin; looked at
+ *            whenever the host truncates. 0: no limit.
+ * flags      what happens above max_bytes. 0: the pin is lost: it keeps nothing any more, says
+ *            so durably (lost in wal_pin_t), and answers WAL_E_GAP to wal_pin_advance.
+ *            WAL_PIN_REFUSE: the host's appends that need another segment are refused with
+ *            WAL_E_NO_SPACE until the pin is moved up or dropped.
+ * pinned     receives from where on the pin holds: `seq`, or the last forgotten seq if that is
+ *            higher and only CHECKPOINT records lie between. NULL: not wanted.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_GAP: records above seq have been forgotten already, seq to seq_last of them;
+ *           WAL_E_EXISTS (a pin of this name), WAL_E_NOT_FOUND (no log there), WAL_E_RANGE;
+ *           WAL_E_LOCKED (another process has been changing pins for five seconds);
+ *           WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_SPACE,
+ *           WAL_E_NO_MEMORY: the pin may be there or not; wal_pin_list tells; WAL_E_PANIC.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_pin_create(const char *dir, const char *name, uint64_t seq, uint64_t max_bytes,
+               uint32_t flags, uint64_t *pinned, wal_error_t *err);
+
+/**
+ * Moves a pin up: records up to `seq` are no longer needed. It is durable before it counts, so
+ * that a crash never leaves a pin that asks for more than is there. The disk space comes back
+ * when the host truncates next, or opens the log.
+ *
+ * dir       the log's directory.
+ * name      the pin's.
+ * seq       at least its present one. Above the log's last record it promises less than the
+ *           caller may think, and is not noticed.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_NOT_FOUND (no such pin, or no log), WAL_E_RANGE (seq is below its present one);
+ *           WAL_E_GAP (the pin is lost: records seq to seq_last may be gone; drop it, begin anew);
+ *           WAL_E_LOCKED, WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_MEMORY:
+ *           it is where it was or where it was to go; WAL_E_PANIC.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_pin_advance(const char *dir, const char *name, uint64_t seq, wal_error_t *err);
+
+/**
+ * Takes a pin away. The disk space comes back when the host truncates next, or opens the log. A
+ * replay that is open in the process of the host keeps what it still has to read.
+ *
+ * dir       the log's directory.
+ * name      the pin's; for a damaged one, the name of its file.
+ *
+ * Returns:  WAL_OK, WAL_E_NOT_FOUND (no such pin, or no log);
+ *           WAL_E_LOCKED, WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_MEMORY:
+ *           it may be there or not; WAL_E_PANIC.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_pin_drop(const char *dir, const char *name, wal_error_t *err);
+
+/**
+ * Tells every pin of a log: where it is, what it holds, and whether it is lost or damaged.
+ *
+ * dir       the log's directory.
+ * pins      receives the first `capacity` of them, in the order of their making; NULL if capacity
+ *           is 0. Their content is undefined if the call fails.
+ * count     receives how many there are, which may be more.
+ *
+ * Returns:  WAL_OK, even if there is none;
+ *           WAL_E_NOT_FOUND (no log), WAL_E_LOCKED, WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT,
+ *           WAL_E_IO, WAL_E_NO_MEMORY, WAL_E_PANIC.
+ * Threads:  any, any time.
+ * Lifetime: nothing is kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_pin_list(const char *dir, wal_pin_t *pins, size_t capacity, size_t *count, wal_error_t *err);
 
 /* --------------------------------------------------------------------------------------------
  * Where the log stands

@@ -143,12 +143,17 @@ impl Caller {
 
     /// The path of a log's directory.
     pub(crate) fn path(&self, dir: *const c_char) -> Result<&CStr, Error> {
-        if dir.is_null() {
-            return Err(invalid("dir is NULL"));
+        let path = self.string(dir, "dir is NULL")?;
+        if path.is_empty() { Err(invalid("dir is empty")) } else { Ok(path) }
+    }
+
+    /// A string.
+    pub(crate) fn string(&self, text: *const c_char, null: &'static str) -> Result<&CStr, Error> {
+        if text.is_null() {
+            return Err(invalid(null));
         }
         // SAFETY: a NUL-terminated string, by the caller's promise.
-        let path = unsafe { CStr::from_ptr(dir) };
-        if path.is_empty() { Err(invalid("dir is empty")) } else { Ok(path) }
+        Ok(unsafe { CStr::from_ptr(text) })
     }
 
     /// The same for messages.

@@ -26,6 +26,9 @@ mod sync;
 
 mod checkpoint;
 mod replay;
+
+mod pin;
+
 mod stat;
 
 mod inspect;
@@ -37,6 +40,7 @@ pub use handle::{Wal, WalCursor};
 pub use inspect::*;
 pub use log::*;
 pub use options::*;
+pub use pin::*;
 pub use replay::*;
 pub use stat::*;
 pub use status::*;

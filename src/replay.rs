@@ -24,6 +24,8 @@ pub const WAL_REPLAY_RAW: u32 = 1;
 pub const WAL_REPLAY_UNSYNCED: u32 = 2;
 /// Step over records lost to damage.
 pub const WAL_REPLAY_SKIP_LOST: u32 = 4;
+/// Also what is forgotten but pinned.
+pub const WAL_REPLAY_PINNED: u32 = 8;
 
 const _: () = assert!(WAL_REPLAY_OLDEST == seq::OLDEST);
 
@@ -63,13 +65,17 @@ const _: () = assert!(size_of::<WalRecord>() == 32 + 4 * size_of::<usize>());
 ///            WAL_REPLAY_UNSYNCED   yield everything appended, durable or not; on a log opened
 ///                                  read-only, also what a crash has left undecided;
 ///            WAL_REPLAY_SKIP_LOST  go on behind records that damage took, instead of
-///                                  WAL_E_GAP; the jump shows in the seqs.
+///                                  WAL_E_GAP; the jump shows in the seqs;
+///            WAL_REPLAY_PINNED     begin among what the host has forgotten, as far as a pin that
+///                                  is not lost keeps it: after_seq at or above that pin's seq,
+///                                  or WAL_REPLAY_OLDEST for all that any pin keeps.
 /// out        receives the cursor.
 ///
 /// Returns:  WAL_OK, even if there is nothing to read;
 ///           WAL_E_GAP: records above after_seq have been forgotten (the store is older than the
 ///           log), or after_seq is above the last seq (the log is older than the store, or
-///           another store's); seq to seq_last are missing;
+///           another store's); seq to seq_last are missing. With WAL_REPLAY_PINNED also: what a
+///           pin was to keep is damaged or gone;
 ///           WAL_E_INVALID, WAL_E_CLOSED, WAL_E_FORKED, WAL_E_CORRUPT, WAL_E_IO, WAL_E_NO_SPACE,
 ///           WAL_E_NO_MEMORY (a cursor has a buffer of 1 MiB), WAL_E_FAILED, WAL_E_PANIC.
 /// Threads:  any.
@@ -85,13 +91,14 @@ pub unsafe extern "C" fn wal_replay_open(
 ) -> WalStatus {
     let caller = caller!();
     caller.log(wal, err, |log| {
-        const KNOWN: u32 = WAL_REPLAY_RAW | WAL_REPLAY_UNSYNCED | WAL_REPLAY_SKIP_LOST;
+        const KNOWN: u32 = WAL_REPLAY_RAW | WAL_REPLAY_UNSYNCED | WAL_REPLAY_SKIP_LOST | WAL_REPLAY_PINNED;
         check::flags(flags, KNOWN, "flags has bits that are none of WAL_REPLAY_...")?;
         caller.need(out, "out is NULL")?;
         let options = ReplayOptions {
             raw: flags & WAL_REPLAY_RAW != 0,
             unsynced: flags & WAL_REPLAY_UNSYNCED != 0,
             skip_lost: flags & WAL_REPLAY_SKIP_LOST != 0,
+            pinned: flags & WAL_REPLAY_PINNED != 0,
         };
         let room = Room::new()?;
         let replay = log.engine.replay(after_seq, options)?;

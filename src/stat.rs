@@ -48,10 +48,21 @@ pub struct WalStat {
     pub poisoned: u32,
     /// Reserved, 0.
     pub reserved: u32,
+    /// Pins that keep something or could, as this handle saw them last: when it opened the log,
+    /// and when it last had forgotten segments to drop. wal_pin_list tells how they are now.
+    pub pins: u64,
+    /// Pins that reached their limit and were lost.
+    pub pins_lost: u64,
+    /// Files of pins that are damaged. While there is one, nothing is dropped.
+    pub pins_damaged: u64,
+    /// The lowest seq of any pin; UINT64_MAX if there is none, 0 if one is damaged.
+    pub pinned_seq: u64,
+    /// Bytes of forgotten segments that are on disk because pins need them.
+    pub pinned_bytes: u64,
 }
 
 // Without padding, so that every byte that a caller gets has a value.
-const _: () = assert!(size_of::<WalStat>() == 18 * 8 + 2 * 4);
+const _: () = assert!(size_of::<WalStat>() == 23 * 8 + 2 * 4);
 
 /// ## Where the log stands
 /// The seq of the last record appended; 0 before the first. A number that is never given out
@@ -144,6 +155,11 @@ pub unsafe extern "C" fn wal_stat(wal: *const Wal, stat: *mut WalStat, size: usi
             recycled: now.recycled,
             poisoned: now.poisoned.into(),
             reserved: 0,
+            pins: now.pins.pins,
+            pins_lost: now.pins.lost,
+            pins_damaged: now.pins.damaged,
+            pinned_seq: now.pins.oldest.unwrap_or(u64::MAX),
+            pinned_bytes: now.pinned_bytes,
         };
         caller.put_struct(stat, size, &filled);
         Ok(WAL_OK)

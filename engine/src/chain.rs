@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::format::segment_header::SegmentHeader;
+use crate::protocol::gap;
 use crate::seq::{Seq, Tail};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, Ordering, fence};
 
@@ -25,6 +26,11 @@ impl Segment {
     /// The last data seq in front of this segment's first record. What was lost may have been data.
     pub fn data_before(&self) -> Seq {
         if self.hole().is_some() { self.first_seq - 1 } else { self.before.data_seq }
+    }
+
+    /// Whether it holds, or may come to hold, anything above `seq`.
+    pub fn ends_above(&self, seq: Seq) -> bool {
+        self.end.is_none_or(|(_, tail)| tail.seq > seq)
     }
 
     /// The records that were lost in front of this segment.
@@ -233,23 +239,44 @@ impl Chain {
         }
     }
 
-    /// Takes the oldest doomed segment that nobody reads any more.
-    pub fn take_doomed(&self) -> Option<u32> {
+    /// Forgotten segments that an opening found and that pins keep, from the oldest on: they stand in front of the chain.
+    pub fn keep(&self, kept: &[Segment]) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.reserve(kept.len())?;
+        for segment in kept.iter().rev() {
+            inner.doomed.push_front(*segment);
+        }
+        Ok(())
+    }
+
+    /// How many forgotten segments hold records above `seq`.
+    pub fn kept_above(&self, seq: Seq) -> u64 {
+        self.inner.lock().doomed.iter().filter(|segment| segment.ends_above(seq)).count() as u64
+    }
+
+    /// Takes the oldest doomed segment that nobody reads any more and in which nothing is above `keep`.
+    pub fn take_doomed(&self, keep: Seq) -> Option<u32> {
         let mut inner = self.inner.lock();
         let oldest_read = inner.readers.iter().flatten().min().copied().unwrap_or(u32::MAX);
         match inner.doomed.front() {
-            Some(segment) if segment.header.index < oldest_read => inner.doomed.pop_front().map(|segment| segment.header.index),
+            Some(segment) if segment.header.index < oldest_read && !segment.ends_above(keep) => {
+                inner.doomed.pop_front().map(|segment| segment.header.index)
+            }
             _ => None,
         }
     }
 
-    /// Registers a reader that needs everything above `after`; returns the segment in which that begins.
-    pub fn enter(&self, after: Seq) -> Result<(ReaderId, Segment)> {
+    /// Registers a reader that needs everything above `after`; returns the segment in which that begins, with `pinned` also among the forgotten ones.
+    pub fn enter(&self, after: Seq, pinned: bool) -> Result<(ReaderId, Segment)> {
         let mut inner = self.inner.lock();
-        let place = inner.segments.iter().position(|segment| segment.end.is_none_or(|(_, tail)| tail.seq > after));
-        let Some(segment) = place.or(inner.segments.len().checked_sub(1)).map(|place| inner.segments[place]) else {
+        let forgotten = if pinned { inner.doomed.len() } else { 0 };
+        let known = || inner.doomed.iter().take(forgotten).chain(inner.segments.iter());
+        let Some(segment) = known().find(|segment| segment.ends_above(after)).or(inner.segments.back()).copied() else {
             return Err(Error::new(Code::NotFound, "the log has no segment"));
         };
+        if pinned && segment.before.seq > after {
+            return Err(gap::unpinned(after + 1, segment.before.seq));
+        }
         let slot = match inner.readers.iter().position(Option::is_none) {
             Some(slot) => slot,
             None => {

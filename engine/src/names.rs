@@ -9,12 +9,18 @@ pub enum FileName {
     Lock,
     /// `MANIFEST`: two slots of two copies.
     Manifest,
+    /// `PINS`: empty, exists to be locked by whoever makes, moves or takes away a pin, and by the log while it drops segments.
+    Pins,
     /// `NNNNNNNNNN.wal`: a segment whose static header is durable.
     Segment(u32),
     /// `NNNNNNNNNN.spare`: blocks to be used again; the content means nothing.
     Spare(u32),
     /// `NNNNNNNNNN.damaged`: a segment that a prefix recovery moved aside.
     Damaged(u32),
+    /// `NNNNNNNNNN.pin`: a pin, the number of which means nothing.
+    Pin(u32),
+    /// `NNNNNNNNNN.draft`: a pin that is being made.
+    Draft(u32),
 }
 
 impl FileName {
@@ -26,6 +32,7 @@ impl FileName {
         match name {
             b"LOCK" => return Some(FileName::Lock),
             b"MANIFEST" => return Some(FileName::Manifest),
+            b"PINS" => return Some(FileName::Pins),
             _ => {}
         }
         let (digits, suffix) = name.split_at_checked(10)?;
@@ -41,15 +48,21 @@ impl FileName {
             b".wal" => Some(FileName::Segment(index)),
             b".spare" => Some(FileName::Spare(index)),
             b".damaged" => Some(FileName::Damaged(index)),
+            b".pin" => Some(FileName::Pin(index)),
+            b".draft" => Some(FileName::Draft(index)),
             _ => None,
         }
     }
 
-    /// The segment index in the name; 0 for `LOCK` and `MANIFEST`.
+    /// The number in the name; 0 for `LOCK`, `MANIFEST` and `PINS`.
     pub fn index(self) -> u32 {
         match self {
-            FileName::Lock | FileName::Manifest => 0,
-            FileName::Segment(index) | FileName::Spare(index) | FileName::Damaged(index) => index,
+            FileName::Lock | FileName::Manifest | FileName::Pins => 0,
+            FileName::Segment(index)
+            | FileName::Spare(index)
+            | FileName::Damaged(index)
+            | FileName::Pin(index)
+            | FileName::Draft(index) => index,
         }
     }
 }
@@ -59,9 +72,12 @@ impl fmt::Display for FileName {
         match self {
             FileName::Lock => f.write_str("LOCK"),
             FileName::Manifest => f.write_str("MANIFEST"),
+            FileName::Pins => f.write_str("PINS"),
             FileName::Segment(index) => write!(f, "{index:010}.wal"),
             FileName::Spare(index) => write!(f, "{index:010}.spare"),
             FileName::Damaged(index) => write!(f, "{index:010}.damaged"),
+            FileName::Pin(index) => write!(f, "{index:010}.pin"),
+            FileName::Draft(index) => write!(f, "{index:010}.draft"),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::bell::Bell;
 use crate::chain::Chain;
 use crate::manifest::ManifestFile;
 use crate::memory::Shared;
+use crate::pins::Keeper;
 use crate::spares::Spares;
 use crate::storage::Storage;
 
@@ -17,6 +18,8 @@ pub struct Parts<S: Storage> {
     pub spares: Shared<Spares<S>>,
     /// The segments.
     pub chain: Shared<Chain>,
+    /// What pins keep.
+    pub pins: Shared<Keeper<S>>,
     /// The way to the background thread.
     pub bell: Shared<Bell>,
 }
@@ -28,6 +31,7 @@ impl<S: Storage> Clone for Parts<S> {
             manifest: self.manifest.clone(),
             spares: self.spares.clone(),
             chain: self.chain.clone(),
+            pins: self.pins.clone(),
             bell: self.bell.clone(),
         }
     }

@@ -143,7 +143,7 @@ static void unknown_constants_are_refused(const char *dir)
     if (bit > 2) STATUS(WAL_E_INVALID, wal_append_batch(wal, &entry, 1, bit, NULL, &err));
     if (bit > 1) STATUS(WAL_E_INVALID, wal_truncate(wal, 1, bit, &err));
     if (bit > 1) STATUS(WAL_E_INVALID, wal_truncate(wal, 1, bit | WAL_TRUNCATE_UNCHECKED, &err));
-    if (bit > 4) STATUS(WAL_E_INVALID, wal_replay_open(wal, 0, bit, &cursor, &err));
+    if (bit > 8) STATUS(WAL_E_INVALID, wal_replay_open(wal, 0, bit, &cursor, &err));
     if (bit > 1) STATUS(WAL_E_INVALID, wal_inspect(log, NULL, bit, &report, sizeof report, &err));
   }
   EQUAL(wal_oldest_seq(wal), 1);

@@ -464,6 +464,41 @@ static void read_and_close(run_t *run)
   close_run(run);
 }
 
+/* A pin that is refused memory is not there, and one that was to go or move has not. */
+static void pin(run_t *run)
+{
+  wal_pin_t pins[2];
+  wal_cursor_t *cursor = NULL;
+  size_t count = 0, places = 4;
+  open_run(run);
+  append(run, 12, 1000);
+  TRY(WAL_OK, wal_pin_create(run->log, "one", 4, 0, 0, NULL, &err));
+  TRY(WAL_OK, wal_pin_create(run->log, "two", 8, 0, 0, NULL, &err));
+  TRY(WAL_OK, wal_truncate(run->wal, 12, WAL_TRUNCATE_UNCHECKED, &err));
+  run->floor = 12;
+  TRY(WAL_OK, wal_replay_open(run->wal, 4, WAL_REPLAY_PINNED, &cursor, &err));
+  while (places < run->count) read_next(run, cursor, &places);
+  wal_replay_close(cursor);
+  TRY(WAL_OK, wal_pin_list(run->log, pins, 2, &count, &err));
+  EQUAL(count, 2);
+  TRY(WAL_OK, wal_pin_advance(run->log, "one", 6, &err));
+  TRY(WAL_OK, wal_pin_drop(run->log, "two", &err));
+  TRY(WAL_OK, wal_pin_list(run->log, pins, 2, &count, &err));
+  EQUAL(count, 1);
+  EQUAL(pins[0].seq, 6);
+  close_run(run);
+  open_run(run);
+  TRY(WAL_OK, wal_pin_drop(run->log, "one", &err));
+  close_run(run);
+}
+
+static void pins(const char *dir)
+{
+  wal_options_t options = small(WAL_OPTION_NO_THREAD);
+  starve(dir, &options, NULL, pin);
+  report_tally();
+}
+
 enum { CURSORS = 9 };
 
 static void replay(run_t *run)
@@ -603,6 +638,7 @@ static const test_t memory_tests[] = {
     TEST(replays),
     TEST(reading_only),
     TEST(inspecting),
+    TEST(pins),
     TEST(watching_forks),
     NO_MORE_TESTS,
 };

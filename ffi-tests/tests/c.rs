@@ -50,6 +50,17 @@ c_tests! {
         an_unclean_opening_is_reported_and_counted,
         inspecting_changes_nothing_and_creates_nothing,
     }
+    pins {
+        a_pin_keeps_what_the_host_forgets,
+        what_is_forgotten_cannot_be_pinned,
+        a_pin_above_its_limit_is_lost_and_says_so,
+        a_pin_may_refuse_appends_above_its_limit,
+        wrong_arguments_are_refused,
+        no_open_log_is_needed_and_a_forked_child_may_pin,
+        files_of_pins_are_for_whom_the_manifest_is,
+        a_damaged_pin_is_reported_and_keeps_everything,
+        another_process_pins_while_the_host_forgets,
+    }
     forking {
         a_childs_calls_are_refused_and_its_close_discards,
         a_child_does_not_hold_the_lock,

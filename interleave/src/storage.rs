@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wal_engine::names::FileName;
 use wal_engine::storage::{Access, File, IoError, LockKind, Storage};
-use wal_sim::{Disk, SimFile, SimStorage};
+use wal_sim::{Disk, SimFile, SimPinsLock, SimStorage};
 
 /// Others may go on here. Unlike a yield this says nothing about who should.
 pub fn point() {
@@ -31,9 +31,14 @@ impl Scheduled {
 
 impl Storage for Scheduled {
     type File = ScheduledFile;
+    type PinsLock = SimPinsLock;
 
     fn lock(&self, kind: LockKind) -> Result<(), IoError> {
         self.0.lock(kind)
+    }
+
+    fn lock_pins(&self, create: bool) -> Result<SimPinsLock, IoError> {
+        between(|| self.0.lock_pins(create))
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {

@@ -10,6 +10,7 @@ pub mod forge;
 pub mod host;
 pub mod lives;
 pub mod memory;
+pub mod pins;
 pub mod recorded;
 pub mod run;
 pub mod scripts;

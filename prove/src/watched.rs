@@ -6,7 +6,7 @@ use std::thread;
 
 use wal_engine::names::FileName;
 use wal_engine::storage::{Access, File, IoError, LockKind, Storage};
-use wal_sim::{Call, Disk, SimFile, SimStorage};
+use wal_sim::{Call, Disk, SimFile, SimPinsLock, SimStorage};
 
 /// Something that one thread waits for and another one says.
 #[derive(Clone, Debug, Default)]
@@ -123,9 +123,14 @@ impl File for WatchedFile {
 
 impl Storage for Watched {
     type File = WatchedFile;
+    type PinsLock = SimPinsLock;
 
     fn lock(&self, kind: LockKind) -> Result<(), IoError> {
         self.inner.lock(kind)
+    }
+
+    fn lock_pins(&self, create: bool) -> Result<SimPinsLock, IoError> {
+        self.inner.lock_pins(create)
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {

@@ -719,7 +719,7 @@ fn try_forged(image: &Image) -> Vec<String> {
                     return if refused { None } else { Some(format!("opening: {:?} {error}", error.code)) };
                 }
             };
-            for options in [ReplayOptions::default(), ReplayOptions { raw: true, unsynced: true, skip_lost: true }] {
+            for options in [ReplayOptions::default(), ReplayOptions { raw: true, unsynced: true, skip_lost: true, pinned: false }] {
                 if let Ok(mut cursor) = log.replay(seq::OLDEST, options) {
                     while let Ok(Some(_)) = cursor.next() {}
                 }

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Call {
     /// `Storage::lock`.
     Lock,
+    /// `Storage::lock_pins`.
+    LockPins,
     /// `Storage::list`.
     List,
     /// `Storage::create`.
@@ -35,8 +37,9 @@ pub enum Call {
 
 impl Call {
     /// Every kind.
-    pub const ALL: [Call; 13] = [
+    pub const ALL: [Call; 14] = [
         Call::Lock,
+        Call::LockPins,
         Call::List,
         Call::Create,
         Call::Open,
@@ -55,6 +58,7 @@ impl Call {
     pub fn name(self) -> &'static str {
         match self {
             Call::Lock => "lock",
+            Call::LockPins => "lock_pins",
             Call::List => "list",
             Call::Create => "create",
             Call::Open => "open",

@@ -46,6 +46,8 @@ pub(crate) struct State {
     limit: Option<u64>,
     /// Who holds the lock, by number of the storage value.
     holders: Vec<(u64, LockKind)>,
+    /// Who holds the pins' lock.
+    pins_holder: Option<u64>,
     storages: u64,
     next_inode: u64,
 }
@@ -164,6 +166,26 @@ impl State {
         self.holders.retain(|&(holder, _)| holder != storage);
     }
 
+    pub(crate) fn lock_pins(&mut self, storage: u64, create: bool) -> Result<(), IoError> {
+        if !self.model.names.contains_key(&FileName::Pins) {
+            if !create {
+                return Err(NOT_FOUND);
+            }
+            self.create(FileName::Pins);
+        }
+        if self.pins_holder.is_some() {
+            return Err(IoError { kind: IoKind::Locked, os_error: 11 });
+        }
+        self.pins_holder = Some(storage);
+        Ok(())
+    }
+
+    pub(crate) fn unlock_pins(&mut self, storage: u64) {
+        if self.pins_holder == Some(storage) {
+            self.pins_holder = None;
+        }
+    }
+
     fn used(&self) -> u64 {
         self.cache.values().map(|cached| cached.allocated).sum()
     }
@@ -217,6 +239,7 @@ impl Disk {
             first_fault: None,
             limit: None,
             holders: Vec::new(),
+            pins_holder: None,
             storages: 0,
         };
         Disk { state: Arc::new(Mutex::new(state)) }

@@ -134,6 +134,9 @@ pub(crate) fn key(name: FileName) -> u64 {
         FileName::Segment(_) => 3,
         FileName::Spare(_) => 4,
         FileName::Damaged(_) => 5,
+        FileName::Pins => 6,
+        FileName::Pin(_) => 7,
+        FileName::Draft(_) => 8,
     };
     kind << 32 | u64::from(name.index())
 }

@@ -73,5 +73,5 @@ pub use fault::{EINTR, EIO, ENOMEM, ENOSPC, Effect, Fault};
 pub use image::Image;
 pub use model::{Data, Inode, Op};
 pub use monitor::{Rule, Violation};
-pub use storage::{SimFile, SimStorage};
+pub use storage::{SimFile, SimPinsLock, SimStorage};
 pub use trace::{CrashPoints, Mark, Point, Trace};

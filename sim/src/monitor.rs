@@ -13,6 +13,7 @@
 //! - *Taken*: a segment is removed or renamed only if the durable manifest does not need it: its index is below the oldest segment, or it is not
 //!   among the needed ones. Moving it to its `.damaged` name is also allowed if the manifest announces it, or if there is no manifest. Without a
 //!   valid manifest a segment with an OPEN frame stays. A manifest with a valid copy stays for ever.
+//!   Nor if a durable pin needs it: one of the durable manifest's log that is neither lost nor dropped, with a seq below the last one of the segment.
 //! - *Recycled*: nothing is written into a file whose durable name is that of a segment while its visible name is another, or none.
 //! - *Rewritten*: a write into a needed segment changes no durable byte in front of the bound.
 
@@ -21,10 +22,13 @@ use std::fmt;
 use std::ops::Range;
 
 use wal_engine::format::checksum;
-use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_COPIES, MANIFEST_PAGE_LEN, MANIFEST_SLOTS};
+use wal_engine::format::constants::{
+    DATA_START, FRAME_HEADER_LEN, MANIFEST_COPIES, MANIFEST_PAGE_LEN, MANIFEST_SLOTS, PIN_COPIES, PIN_PAGE_LEN,
+};
 use wal_engine::format::control::{How, Open};
 use wal_engine::format::frame::{FrameHeader, Kind};
 use wal_engine::format::manifest_slot::Manifest;
+use wal_engine::format::pin::Pin;
 use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::names::FileName;
 
@@ -148,6 +152,11 @@ impl Monitor {
                     );
                     self.report(Rule::Taken, at, what);
                 }
+                if let Some((pin, last)) = needed_by_pin(model, &manifest, index) {
+                    let what =
+                        format!("segment {index}, which ends with seq {last}, was {how}, but a durable pin keeps everything above {pin}");
+                    self.report(Rule::Taken, at, what);
+                }
             }
             (FileName::Segment(index), None) => {
                 let open = model.inodes.get(inode).and_then(|file| parse_opening(file.durable.bytes()));
@@ -201,7 +210,9 @@ impl Monitor {
             let matters = match name {
                 FileName::Segment(index) => index >= bound && self.framed.contains(inode),
                 FileName::Manifest => true,
-                FileName::Lock | FileName::Spare(_) | FileName::Damaged(_) => false,
+                FileName::Lock | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) | FileName::Spare(_) | FileName::Damaged(_) => {
+                    false
+                }
             };
             if let Some(write) = model.inodes.get(inode).filter(|_| matters).and_then(|file| file.writes.first()) {
                 let (range, how) = (write.range(), if write.lost { "lost" } else { "unsynced" });
@@ -215,7 +226,9 @@ impl Monitor {
             let matters = match name {
                 FileName::Segment(_) => self.framed.contains(inode),
                 FileName::Manifest => true,
-                FileName::Lock | FileName::Spare(_) | FileName::Damaged(_) => false,
+                FileName::Lock | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) | FileName::Spare(_) | FileName::Damaged(_) => {
+                    false
+                }
             };
             if matters && model.durable_names.get(&name) != Some(inode) {
                 self.report(Rule::AcknowledgedName, at, format!("the name {name} is not durable"));
@@ -285,6 +298,30 @@ fn is_needed(model: &Model, manifest: &Manifest, index: u32) -> bool {
         }
     }
     at == index
+}
+
+/// The seq of the lowest durable pin, and the last seq of segment `index`, if that segment is forgotten and the pin needs it.
+fn needed_by_pin(model: &Model, manifest: &Manifest, index: u32) -> Option<(u64, u64)> {
+    let durable = |name: &FileName| Some(model.inodes.get(model.durable_names.get(name)?)?.durable.bytes());
+    let pins = model.durable_names.keys().filter(|name| matches!(name, FileName::Pin(_)));
+    let newest = |name: &FileName| {
+        let bytes = durable(name)?;
+        let copies = (0..PIN_COPIES).filter_map(|copy| Pin::decode(bytes.get(copy * PIN_PAGE_LEN..)?).ok());
+        copies.max_by_key(|pin| pin.generation)
+    };
+    let pin = pins.filter_map(newest).filter(|pin| pin.log_id == manifest.log_id && pin.holds()).map(|pin| pin.seq).min()?;
+    // Back from the oldest segment that counts, as far as the pin reaches.
+    let mut at = manifest.oldest_segment;
+    loop {
+        let (_, _, open) = parse_opening(durable(&FileName::Segment(at))?)?;
+        if open.before.seq <= pin || !(1..at).contains(&open.link.index) {
+            return None;
+        }
+        at = open.link.index;
+        if at == index {
+            return Some((pin, open.before.seq));
+        }
+    }
 }
 
 /// The header and the OPEN frame of a segment, if both are whole.

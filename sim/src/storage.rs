@@ -37,6 +37,7 @@ impl Session {
         if dies {
             self.dead.store(true, Ordering::Relaxed);
             state.unlock(self.number);
+            state.unlock_pins(self.number);
         }
         Ok((state, outcome))
     }
@@ -79,10 +80,19 @@ impl Drop for SimStorage {
 
 impl Storage for SimStorage {
     type File = SimFile;
+    type PinsLock = SimPinsLock;
 
     fn lock(&self, kind: LockKind) -> Result<(), IoError> {
         let mut state = self.session.enter_query(Call::Lock, |_| Some(FileName::Lock))?;
         state.lock(self.session.number, kind)
+    }
+
+    /// Does not wait: who tests with several threads tries again.
+    fn lock_pins(&self, create: bool) -> Result<SimPinsLock, IoError> {
+        let mut state = self.session.enter_query(Call::LockPins, |_| Some(FileName::Pins))?;
+        state.lock_pins(self.session.number, create)?;
+        drop(state);
+        Ok(SimPinsLock { session: Arc::clone(&self.session) })
     }
 
     /// In an order that is not that of the names, as directories have it.
@@ -152,6 +162,17 @@ impl Storage for SimStorage {
         let mut state = self.session.enter_query(Call::Random, |_| None)?;
         state.random.fill(out);
         Ok(())
+    }
+}
+
+/// The pins' lock on a simulated disk, held.
+pub struct SimPinsLock {
+    session: Arc<Session>,
+}
+
+impl Drop for SimPinsLock {
+    fn drop(&mut self) {
+        self.session.disk.lock().unlock_pins(self.session.number);
     }
 }
 

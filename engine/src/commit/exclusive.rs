@@ -132,8 +132,9 @@ impl<S: Storage> Committer<S> {
         // One to go on in and a further one, without which its OPEN may not be written.
         let next = self
             .parts
-            .spares
-            .ensure(2)
+            .pins
+            .admit()
+            .and_then(|()| self.parts.spares.ensure(2))
             .and_then(|()| self.parts.chain.reserve())
             .and_then(|()| self.parts.spares.take().ok_or_else(|| Error::new(Code::NoSpace, "no spare segment")));
         state = self.lock();

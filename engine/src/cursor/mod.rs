@@ -24,6 +24,8 @@ pub struct ReplayOptions {
     pub unsynced: bool,
     /// What comes behind records that damage took, without an error.
     pub skip_lost: bool,
+    /// What the host has forgotten and pins keep, too.
+    pub pinned: bool,
 }
 
 /// A record in the cursor's buffer.
@@ -110,7 +112,7 @@ impl<S: Storage> Cursor<S> {
     /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
     pub fn new(storage: &Shared<S>, chain: Shared<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
         let buffer = read_buffer(segment_bytes)?;
-        let (reader, segment) = chain.enter(after)?;
+        let (reader, segment) = chain.enter(after, options.pinned)?;
         // What was lost directly in front of where it begins is met at the first step.
         let damage = segment
             .hole()

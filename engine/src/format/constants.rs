@@ -7,6 +7,8 @@ pub const READER_VERSION: u16 = 1;
 
 /// First bytes of a segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"\x89WALSEG\n";
+/// First bytes of a pin's copy.
+pub const PIN_MAGIC: [u8; 8] = *b"\x89WALPIN\n";
 /// First bytes of a manifest page.
 pub const MANIFEST_MAGIC: [u8; 8] = *b"\x89WALMAN\n";
 
@@ -80,3 +82,20 @@ pub const MANIFEST_SLOTS: usize = 2;
 pub const MANIFEST_LEN: usize = MANIFEST_PAGE_LEN * MANIFEST_COPIES * MANIFEST_SLOTS;
 /// Manifest flag: frames may stand behind the bound.
 pub const MANIFEST_DIRTY: u32 = 1;
+
+/// Distance of a pin's two copies.
+pub const PIN_PAGE_LEN: usize = 4096;
+/// Meaningful bytes of a pin's copy, checksum last; the rest of its page is zero.
+pub const PIN_COPY_LEN: usize = 256;
+/// Copies of a pin.
+pub const PIN_COPIES: usize = 2;
+/// Length of a pin's file.
+pub const PIN_LEN: usize = PIN_PAGE_LEN * PIN_COPIES;
+/// Room for a pin's name.
+pub const PIN_NAME_LEN: usize = 64;
+/// Pin flag: what it was to keep is given up.
+pub const PIN_LOST: u32 = 1;
+/// Pin flag: it was taken away; only its file is still there.
+pub const PIN_DROPPED: u32 = 2;
+/// Pin flag: above its limit appends are refused instead of the pin being lost.
+pub const PIN_REFUSES: u32 = 4;

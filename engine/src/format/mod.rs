@@ -6,6 +6,7 @@ pub mod constants;
 pub mod control;
 pub mod frame;
 pub mod manifest_slot;
+pub mod pin;
 pub mod segment_header;
 
 /// Little-endian reads and writes at fixed offsets of fixed-size records.

@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::MANIFEST_LEN;
 use crate::format::control::Checkpoint;
 use crate::memory::Shared;
+use crate::pins::{self, Held};
 use crate::protocol::gap;
 use crate::retention::Forget;
 use crate::seq::{self, Seq};
@@ -78,6 +79,10 @@ pub struct Stat {
     pub recycled: u64,
     /// Whether a failure poisoned the handle.
     pub poisoned: bool,
+    /// What pins keep, as the log saw them last: at its opening, and whenever it dropped segments.
+    pub pins: Held,
+    /// Bytes of forgotten segments that stand on disk for the sake of pins.
+    pub pinned_bytes: u64,
 }
 
 /// An open log.
@@ -96,6 +101,7 @@ struct FoundState {
     log_id: LogId,
     epoch: u64,
     segment_bytes: u64,
+    pins: Held,
 }
 
 impl<S: Storage> Log<S> {
@@ -190,7 +196,7 @@ impl<S: Storage> Log<S> {
         writer.retention.forget(forget, bound, |forget| writer.swap(forget)).map_err(|failed| writer.install_failed(failed))?;
         if !writer.parts.bell.ring(|work| work.drop = true) {
             // The records are forgotten, durably: a file that cannot be dropped does not undo that, and the next opening drops it.
-            let _next_opening = writer.retention.drop_segments();
+            let _next_opening = writer.parts.pins.drop_segments();
         }
         Ok(())
     }
@@ -210,19 +216,24 @@ impl<S: Storage> Log<S> {
             }
         }
         let (floor, forgotten_data) = self.chain.forgotten();
+        // The files say what pins keep now; another process may have made one since the log looked.
+        let pinned = if options.pinned { pins::oldest(&*self.storage, self.found.log_id)? } else { None };
+        let pinned = pinned.filter(|&pinned| pinned < floor);
+        let options = ReplayOptions { pinned: pinned.is_some_and(|pinned| after == seq::OLDEST || after >= pinned), ..options };
         let from_oldest = after == seq::OLDEST;
-        let after = match after {
-            seq::OLDEST => floor,
-            after => {
+        let after = match (after, pinned) {
+            (seq::OLDEST, Some(pinned)) => pinned,
+            (seq::OLDEST, None) => floor,
+            (after, _) => {
                 let last = if self.writer.is_some() || options.unsynced { self.last_seq() } else { self.chain.durable() };
-                gap::check(after, gap::Extent { forgotten_data, last })?;
-                after.max(floor)
+                gap::check(after, gap::Extent { forgotten_data: if options.pinned { 0 } else { forgotten_data }, last })?;
+                if options.pinned { after } else { after.max(floor) }
             }
         };
         let cursor = Cursor::new(&self.storage, self.chain.clone(), after, options, self.found.segment_bytes)?;
         // A truncation may have come between; then the segments it needs may be gone.
         let (_, forgotten_now) = self.chain.forgotten();
-        if forgotten_now > forgotten_data && after < forgotten_now && !from_oldest {
+        if forgotten_now > forgotten_data && after < forgotten_now && !from_oldest && !options.pinned {
             gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
         }
         Ok(Replay { cursor, writer: self.writer.as_ref().map(Shared::downgrade) })
@@ -304,6 +315,7 @@ impl<S: Storage> Log<S> {
             segment_bytes: self.found.segment_bytes,
             segments: (segments + doomed) as u64,
             spares: self.found.report.spares,
+            pins: self.found.pins,
             ..Stat::default()
         };
         if let Some(writer) = &self.writer {
@@ -318,7 +330,9 @@ impl<S: Storage> Log<S> {
             stat.rotations = counts.rotations;
             stat.recycled = writer.parts.spares.recycled();
             stat.poisoned = writer.committer.is_poisoned();
+            stat.pins = writer.parts.pins.held();
         }
+        stat.pinned_bytes = stat.pins.oldest.map_or(0, |oldest| self.chain.kept_above(oldest)) * stat.segment_bytes;
         stat.disk_bytes = (stat.segments + stat.spares) * stat.segment_bytes + MANIFEST_LEN as u64;
         stat
     }

@@ -8,11 +8,13 @@ use crate::commit::{Committer, Start};
 use crate::config::{Config, OpenKind, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, How, Link, Open};
+use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::manifest::ManifestFile;
 use crate::memory::{Shared, boxed};
 use crate::names::FileName;
 use crate::parts::Parts;
+use crate::pins::{Held, Keeper};
 use crate::recovery::{self, Ending, Found, Survey};
 use crate::retention::Retention;
 use crate::segment::buffer::Placed;
@@ -135,6 +137,7 @@ impl<S: Storage> Log<S> {
         }
         let forgotten = (found.manifest.floor, found.manifest.forgotten_data);
         let chain = Shared::new(Chain::new(&segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq)?)?;
+        chain.keep(&found.kept)?;
         Ok(Self::assemble(storage, chain, None, &found))
     }
 
@@ -153,6 +156,7 @@ impl<S: Storage> Log<S> {
                 log_id: found.manifest.log_id,
                 epoch: found.manifest.epoch,
                 segment_bytes: found.manifest.segment_bytes,
+                pins: Held::of(&found.pins),
             },
             checkpoint: Mutex::new(found.checkpoint),
         }
@@ -196,11 +200,16 @@ impl<S: Storage> Log<S> {
         Self::move_aside(&*storage, &spares, &mut found)?;
         let tail = start.tail;
         let chain = Chain::new(&found.segments, found.manifest.floor, found.manifest.forgotten_data, tail.seq, tail.seq)?;
+        chain.keep(&found.kept)?;
+        let (chain, spares) = (Shared::new(chain)?, Shared::new(spares)?);
+        let Manifest { log_id, segment_bytes, .. } = found.manifest;
+        let keeper = Keeper::new(storage.clone(), chain.clone(), spares.clone(), log_id, segment_bytes, &found.pins);
         let parts = Parts {
             storage: storage.clone(),
             manifest: Shared::new(manifest)?,
-            spares: Shared::new(spares)?,
-            chain: Shared::new(chain)?,
+            spares,
+            chain,
+            pins: Shared::new(keeper)?,
             bell: Shared::new(Bell::default())?,
         };
         let chain = parts.chain.clone();

@@ -55,7 +55,7 @@ impl<S: Storage> Writer<S> {
         self.stop();
         let (bound, dirty) = self.committer.finish()?;
         // What fails to be dropped now, the next opening drops.
-        let _next_time = self.retention.drop_segments();
+        let _next_time = self.parts.pins.drop_segments();
         if dirty {
             self.parts
                 .manifest
@@ -91,7 +91,7 @@ impl<S: Storage> Writer<S> {
                 let _met_again = self.parts.spares.ensure(2);
             }
             if work.drop {
-                let _next_time = self.retention.drop_segments();
+                let _next_time = self.parts.pins.drop_segments();
             }
         }
     }

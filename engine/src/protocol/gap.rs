@@ -35,3 +35,8 @@ pub fn check(after: Seq, extent: Extent) -> Result<()> {
 pub fn lost(first: Seq, last: Seq) -> Error {
     Error::new(Code::Gap, "these records were lost to damage; a store that lacks them cannot be completed from this log").seqs(first, last)
 }
+
+/// The refusal for a reader of what a pin should have kept.
+pub fn unpinned(first: Seq, last: Seq) -> Error {
+    Error::new(Code::Gap, "these records, which a pin was to keep, cannot be reached: their segments are damaged or gone").seqs(first, last)
+}

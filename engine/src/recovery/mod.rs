@@ -7,6 +7,7 @@ mod create;
 mod ending;
 mod evidence;
 mod examine;
+mod pinned;
 mod prefix;
 mod rebuild;
 mod recover;
@@ -23,6 +24,7 @@ use crate::format::frame::frame_len;
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
+use crate::pins;
 use crate::protocol::gap;
 use crate::segment::buffer::Placed;
 use crate::segment::head::Family;
@@ -112,6 +114,12 @@ pub struct Found {
     pub family: Family,
     /// The segments that count, from the oldest on. All but the last have an end.
     pub segments: Vec<Segment>,
+    /// The forgotten ones that pins keep, from the oldest on: they lead up to those that count.
+    pub kept: Vec<Segment>,
+    /// The pins.
+    pub pins: Vec<pins::Kept>,
+    /// Files of segments that stay for the sake of pins.
+    pub kept_files: u64,
     /// How the last one ends.
     pub ending: Ending,
     /// Whether a slot of the manifest has to be written again, the log being clean otherwise.
@@ -243,7 +251,7 @@ impl Found {
         let is_segment = |name: &&FileName| matches!(name, FileName::Segment(_));
         let named = names.iter().filter(is_segment).count() as u64;
         let known = [&self.leftovers, &self.until_commit, &self.aside].map(|names| names.iter().filter(is_segment).count() as u64);
-        report.foreign_files = named.saturating_sub(report.segments + known.iter().sum::<u64>());
+        report.foreign_files = named.saturating_sub(report.segments + self.kept_files + known.iter().sum::<u64>());
         report.spares = (self.leftovers.len() + self.until_commit.len()) as u64;
         report.segment_bytes = self.manifest.segment_bytes;
     }

@@ -47,22 +47,26 @@ pub(super) fn before_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, damage: 
     let tail = if lost.is_some() { Tail { seq: highest, data_seq: highest } } else { kept.tail };
     let unclean = Unclean { link: kept.link, before: kept.tail, first_seq, copy: None, tail };
     // What may hold records is evidence and is moved aside; what certainly holds none can be used again.
-    let mut aside = surveyor.evidence(&kept.chain)?;
+    let pinned = surveyor.pinned(kept.chain.first().copied())?;
+    let mut aside = surveyor.evidence(&kept.chain, &pinned)?;
     let highest_index = surveyor.highest_index()?;
     let mut leftovers = Vec::new();
-    for name in surveyor.leftovers(&segments)? {
+    for name in surveyor.leftovers(&segments, &pinned)? {
         match name {
             FileName::Segment(index) if evidence::may_hold_records(surveyor, index)? => memory::push(&mut aside, name)?,
             _ => memory::push(&mut leftovers, name)?,
         }
     }
-    for name in surveyor.headless(&segments, highest_index)? {
+    for name in surveyor.headless(&segments, &pinned, highest_index)? {
         memory::push(&mut aside, name)?;
     }
     Ok(Found {
         manifest: surveyor.manifest,
         family: surveyor.family,
         segments,
+        kept_files: surveyor.kept_files(&pinned)?,
+        kept: pinned.segments,
+        pins: pinned.pins,
         ending: Ending::Unclean(unclean),
         restore_slot: false,
         held: None,

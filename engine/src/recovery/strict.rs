@@ -73,21 +73,25 @@ impl<S: Storage> Surveyor<'_, S> {
                 .in_file(FileName::Segment(last.header.index))
                 .seqs(end.seq + 1, self.manifest.floor));
         }
-        let mut leftovers = self.leftovers(&segments)?;
+        let pinned = self.pinned(chain.first().copied())?;
+        let mut leftovers = self.leftovers(&segments, &pinned)?;
         leftovers.retain(|name| !until_commit.contains(name));
         Ok(Found {
             manifest: self.manifest,
             family: self.family,
             segments,
+            kept_files: self.kept_files(&pinned)?,
             ending,
             checkpoint,
             leftovers,
             restore_slot,
             held,
             until_commit,
-            aside: self.evidence(&chain)?,
+            aside: self.evidence(&chain, &pinned)?,
             highest_index: self.highest_index()?,
             report: Report::default(),
+            kept: pinned.segments,
+            pins: pinned.pins,
         })
     }
 
@@ -226,7 +230,7 @@ impl<S: Storage> Surveyor<'_, S> {
         Ok(())
     }
 
-    fn check_link(&self, file: &S::File, predecessor: &SegmentHeader, link: &Link) -> Result<()> {
+    pub(super) fn check_link(&self, file: &S::File, predecessor: &SegmentHeader, link: &Link) -> Result<()> {
         // A swap after a clean opening does not know the last frame; its predecessor is forgotten in the same manifest write.
         if link.last_frame == 0 || ends_as_linked(file, predecessor, link)? {
             return Ok(());

@@ -94,7 +94,7 @@ fn remains<S: Storage>(storage: &S, names: &[FileName]) -> Result<Option<Vec<Fil
     let mut remains = Vec::new();
     for &name in names {
         let is_left = match name {
-            FileName::Lock | FileName::Damaged(_) => false,
+            FileName::Lock | FileName::Damaged(_) | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) => false,
             FileName::Manifest | FileName::Spare(_) => true,
             FileName::Segment(index) => match holds_frames(storage, name)? {
                 Some(true) => return Ok(None),

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::ending::{Begin, scan_segment};
+use super::pinned::Pinned;
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, MANIFEST_LEN, SEGMENT_HEADER_LEN};
@@ -120,15 +121,17 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         })
     }
 
-    /// Every spare, and every segment that neither counts nor is evidence.
-    pub(super) fn leftovers(&self, segments: &[Segment]) -> Result<Vec<FileName>> {
-        let counting = Indexes::new(segments.iter().map(|segment| segment.header.index))?;
+    /// Every spare, and every segment that neither counts nor is pinned nor is evidence.
+    pub(super) fn leftovers(&self, segments: &[Segment], pinned: &Pinned) -> Result<Vec<FileName>> {
+        let counting = Indexes::with_pinned(segments.iter().map(|segment| segment.header.index), pinned)?;
         let mut leftovers = Vec::new();
         for &name in &self.names {
             let is_leftover = match name {
                 FileName::Spare(_) => true,
                 FileName::Segment(index) => !counting.contain(index) && !self.is_evidence(index) && self.is_ours(name)?,
-                FileName::Lock | FileName::Manifest | FileName::Damaged(_) => false,
+                FileName::Lock | FileName::Manifest | FileName::Damaged(_) | FileName::Pins | FileName::Pin(_) | FileName::Draft(_) => {
+                    false
+                }
             };
             if is_leftover {
                 memory::push(&mut leftovers, name)?;
@@ -138,15 +141,15 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     }
 
     /// Segments that an earlier prefix recovery was to move aside and has not.
-    pub(super) fn evidence(&self, chain: &[Fact]) -> Result<Vec<FileName>> {
-        let counting = Indexes::new(chain.iter().map(|fact| fact.header.index))?;
+    pub(super) fn evidence(&self, chain: &[Fact], pinned: &Pinned) -> Result<Vec<FileName>> {
+        let counting = Indexes::with_pinned(chain.iter().map(|fact| fact.header.index), pinned)?;
         let is_evidence = |&index: &u32| !counting.contain(index) && self.is_evidence(index);
         memory::collect(self.segment_indexes().filter(is_evidence).map(FileName::Segment))
     }
 
     /// Segments that do not count and have lost their header, by which they could be told from another's files: those among the log's own indexes.
-    pub(super) fn headless(&self, segments: &[Segment], highest_index: u32) -> Result<Vec<FileName>> {
-        let counting = Indexes::new(segments.iter().map(|segment| segment.header.index))?;
+    pub(super) fn headless(&self, segments: &[Segment], pinned: &Pinned, highest_index: u32) -> Result<Vec<FileName>> {
+        let counting = Indexes::with_pinned(segments.iter().map(|segment| segment.header.index), pinned)?;
         let mut headless = Vec::new();
         for index in self.segment_indexes().filter(|&index| index <= highest_index && !counting.contain(index) && !self.is_evidence(index))
         {
@@ -156,6 +159,12 @@ impl<'a, S: Storage> Surveyor<'a, S> {
             }
         }
         Ok(headless)
+    }
+
+    /// How many files stay for the sake of pins.
+    pub(super) fn kept_files(&self, pinned: &Pinned) -> Result<u64> {
+        let kept = Indexes::with_pinned(core::iter::empty(), pinned)?;
+        Ok(self.segment_indexes().filter(|&index| kept.contain(index)).count() as u64)
     }
 
     fn is_evidence(&self, index: u32) -> bool {
@@ -191,17 +200,27 @@ impl<'a, S: Storage> Surveyor<'a, S> {
 }
 
 /// Indexes to look up.
-pub(super) struct Indexes(Vec<u32>);
+pub(super) struct Indexes {
+    sorted: Vec<u32>,
+    /// All below are among them.
+    below: u32,
+}
 
 impl Indexes {
     pub(super) fn new(indexes: impl Iterator<Item = u32>) -> Result<Indexes> {
         let mut sorted = memory::collect(indexes)?;
         sorted.sort_unstable();
-        Ok(Indexes(sorted))
+        Ok(Indexes { sorted, below: 0 })
+    }
+
+    /// These and those of what pins keep.
+    fn with_pinned(indexes: impl Iterator<Item = u32>, pinned: &Pinned) -> Result<Indexes> {
+        let indexes = Indexes::new(indexes.chain(pinned.segments.iter().map(|segment| segment.header.index)))?;
+        Ok(Indexes { below: pinned.below, ..indexes })
     }
 
     pub(super) fn contain(&self, index: u32) -> bool {
-        self.0.binary_search(&index).is_ok()
+        index < self.below || self.sorted.binary_search(&index).is_ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Checkpoint and truncation: what the host has declared, what may be forgotten, and giving the disk space back.
+//! Checkpoint and truncation: what the host has declared and what may be forgotten.
 
 use crate::chain::Segment;
 use crate::error::Result;
@@ -23,8 +23,6 @@ pub struct Retention<S: Storage> {
     licence: AtomicU64,
     /// One checkpoint or truncation at a time. Appends never wait for it.
     turn: Mutex<()>,
-    /// One thread at a time drops segments.
-    dropping: Mutex<()>,
 }
 
 /// What to forget, decided under the turn.
@@ -48,7 +46,7 @@ impl Forget {
 impl<S: Storage> Retention<S> {
     /// `licence` is what the opening knows: the store's own seq, or the manifest's checkpoint.
     pub fn new(parts: Parts<S>, licence: Seq) -> Retention<S> {
-        Retention { parts, licence: AtomicU64::new(licence), turn: Mutex::new(()), dropping: Mutex::new(()) }
+        Retention { parts, licence: AtomicU64::new(licence), turn: Mutex::new(()) }
     }
 
     /// Remembers a checkpoint in the manifest; only then does it license anything. Returns the highest one so far.
@@ -108,12 +106,6 @@ impl<S: Storage> Retention<S> {
         };
         self.parts.chain.forget(forget.up_to, forget.data_seq, oldest);
         Ok(())
-    }
-
-    /// Gives back the disk space of forgotten segments that nobody reads.
-    pub fn drop_segments(&self) -> Result<()> {
-        let _turn = self.dropping.lock();
-        self.parts.spares.drop_segments(|| self.parts.chain.take_doomed())
     }
 
     /// The last data seq at or below `up_to`, read from the segment that holds it.

@@ -105,10 +105,16 @@ pub trait File: Send + Sync + 'static {
 pub trait Storage: Send + Sync + 'static {
     /// Its files.
     type File: File;
+    /// The pins' lock, held; given back when it is dropped.
+    type PinsLock: Send;
 
     /// Takes the lock, without waiting; `IoKind::Locked` if somebody holds it. It is given back when the storage is dropped. Called at most once.
     /// A shared lock creates nothing and succeeds where there is no lock file.
     fn lock(&self, kind: LockKind) -> Result<(), IoError>;
+
+    /// Takes the pins' lock for a short while, waiting for whoever holds it, but not for ever: then it is `IoKind::Locked`. Its file is created if need be
+    /// with `create`, and is `IoKind::NotFound` without. Independent of `lock`: whether a log is open does not matter.
+    fn lock_pins(&self, create: bool) -> Result<Self::PinsLock, IoError>;
 
     /// Calls `each` with every entry that has a name of the log; foreign names are left out.
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError>;

@@ -26,6 +26,8 @@ pub mod memory;
 pub mod names;
 #[path = "../../../engine/src/parts.rs"]
 pub mod parts;
+#[path = "../../../engine/src/pins/mod.rs"]
+pub mod pins;
 #[cfg(wal_plants)]
 #[path = "../../../engine/src/plants.rs"]
 pub mod plants;

@@ -12,6 +12,7 @@ use core::ffi::CStr;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use self::file::PlainFile;
 use self::file::{EntryName, errno, from_errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
@@ -25,8 +26,12 @@ const DEFAULT_DIRECTORY_MODE: u32 = 0o700;
 const DEFAULT_FILE_MODE: u32 = 0o600;
 /// Permission bits, and the sticky, set-group-id and set-user-id bits.
 const MODE_BITS: u32 = 0o7777;
+const EXECUTE_BITS: u32 = 0o7111;
 /// How often a lock file that was replaced while it was being locked is locked anew.
 const LOCK_ATTEMPTS: u32 = 10;
+/// How often, and how many microseconds apart, the pins' lock is asked for: five seconds. Whoever holds it holds it for a few syncs.
+const PINS_ATTEMPTS: u32 = 5000;
+const PINS_PAUSE_US: u64 = 1000;
 /// Most random bytes that every system gives in one call.
 const RANDOM_BYTES: usize = 256;
 
@@ -77,6 +82,17 @@ impl Directory {
         Ok(directory)
     }
 
+    /// The directory of a log that is there, for one who adds files to it: whoever may use the manifest may use them.
+    pub fn of_log(path: &CStr) -> Result<Directory, Error> {
+        let mut directory = Directory::open(path, false, Modes::default())?;
+        if let Ok(manifest) = stat_at(directory.fd(), FileName::Manifest) {
+            #[allow(clippy::unnecessary_cast)] // It is narrower on other systems.
+            let mode = manifest.st_mode as u32;
+            directory.file_mode = mode & MODE_BITS & !EXECUTE_BITS;
+        }
+        Ok(directory)
+    }
+
     /// Whoever made the directory of a log that is not begun may have died, or never thought, to sync its name.
     fn has_no_log(&self) -> bool {
         matches!(stat_at(self.fd(), FileName::Manifest), Err(IoError { kind: IoKind::NotFound, .. }))
@@ -103,16 +119,16 @@ impl Directory {
         self.fd.as_raw_fd()
     }
 
-    /// Opens and locks the lock file; `None` if its name meanwhile belongs to another file, or to none, so that the lock means nothing.
-    fn try_lock(&self, flags: libc::c_int, operation: libc::c_int) -> Result<Option<LockDescriptor>, IoError> {
-        let lock = LockDescriptor::register(|| open_at(self.fd(), FileName::Lock, flags, self.file_mode))?;
+    /// Opens and locks a lock file; `None` if its name meanwhile belongs to another file, or to none, so that the lock means nothing.
+    fn try_lock(&self, name: FileName, flags: libc::c_int, operation: libc::c_int) -> Result<Option<LockDescriptor>, IoError> {
+        let lock = LockDescriptor::register(|| open_at(self.fd(), name, flags, self.file_mode))?;
         // SAFETY: no pointers; the descriptor is open as long as `lock` lives.
         match retry(|| unsafe { libc::flock(lock.number(), operation | libc::LOCK_NB) }) {
             Ok(_) => {}
             Err(libc::EWOULDBLOCK) => return Err(IoError { kind: IoKind::Locked, os_error: libc::EWOULDBLOCK }),
             Err(errno) => return Err(from_errno(errno)),
         }
-        match stat_at(self.fd(), FileName::Lock) {
+        match stat_at(self.fd(), name) {
             Ok(named) if is_same(&named, &stat(lock.number())?) => Ok(Some(lock)),
             Ok(_) | Err(IoError { kind: IoKind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
@@ -149,8 +165,15 @@ fn cannot_open(errno: i32) -> Error {
     IoError { kind, os_error: errno }.in_directory(what)
 }
 
+/// The pins' lock, held.
+#[derive(Debug)]
+pub struct PinsLock {
+    _descriptor: LockDescriptor,
+}
+
 impl Storage for Directory {
     type File = PlainFile;
+    type PinsLock = PinsLock;
 
     fn lock(&self, kind: LockKind) -> Result<(), IoError> {
         let (flags, operation) = match kind {
@@ -158,7 +181,7 @@ impl Storage for Directory {
             LockKind::Exclusive => (libc::O_RDWR | libc::O_CREAT, libc::LOCK_EX),
         };
         for _ in 0..LOCK_ATTEMPTS {
-            match self.try_lock(flags, operation) {
+            match self.try_lock(FileName::Lock, flags, operation) {
                 Ok(Some(lock)) => {
                     // A second call, which the contract rules out, can only have shared the first one's lock: either will do.
                     let _ = self.lock.set(lock);
@@ -170,6 +193,19 @@ impl Storage for Directory {
             }
         }
         Err(from_errno(libc::ESTALE))
+    }
+
+    fn lock_pins(&self, create: bool) -> Result<PinsLock, IoError> {
+        let flags = libc::O_RDWR | if create { libc::O_CREAT } else { 0 };
+        for _ in 0..PINS_ATTEMPTS {
+            match self.try_lock(FileName::Pins, flags, libc::LOCK_EX) {
+                Ok(Some(descriptor)) => return Ok(PinsLock { _descriptor: descriptor }),
+                Ok(None) => {}
+                Err(IoError { kind: IoKind::Locked, .. }) => std::thread::sleep(Duration::from_micros(PINS_PAUSE_US)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(IoError { kind: IoKind::Locked, os_error: libc::EWOULDBLOCK })
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {

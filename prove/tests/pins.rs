@@ -1,0 +1,293 @@
+//! Pins through crashes, faults and other processes. Prints how many crash states it tried.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use wal_engine::config::SyncMode;
+use wal_engine::error::Code;
+use wal_engine::format::pin::PinName;
+use wal_engine::log::{Log, ReplayOptions};
+use wal_engine::names::FileName;
+use wal_engine::pins::{self, Limit};
+use wal_engine::storage::Storage;
+use wal_prove::host::{bounded, config};
+use wal_prove::pins::{CALLS, Call, STARTS, Setting, Tried, Wrong, explore, with_fault};
+use wal_prove::watched::Watcher;
+use wal_sim::{Budget, Disk, Image};
+
+const BUDGET: Budget = Budget { exhaustive: 3, samples: 8, torn: 6, seed: 5 };
+
+const ALWAYS: Setting = Setting { mode: SyncMode::Always, recycle: true, start: STARTS[0], believes: false };
+const SYSTEM: Setting = Setting { mode: SyncMode::Os, recycle: false, start: STARTS[0], believes: false };
+
+/// Every script of up to so many calls.
+fn scripts(longest: usize) -> Vec<Vec<Call>> {
+    let mut all: Vec<Vec<Call>> = Vec::new();
+    let mut last = vec![Vec::new()];
+    for _ in 0..longest {
+        last = last.iter().flat_map(|script| CALLS.map(|call| [&script[..], &[call]].concat())).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+/// All scripts behind all starts, on two threads.
+fn spread(longest: usize, judge: impl Fn(&'static [Call], &[Call]) -> Result<Tried, String> + Sync) -> Tried {
+    let scripts = scripts(longest);
+    let mut tried = Tried::default();
+    thread::scope(|scope| {
+        let (judge, scripts) = (&judge, &scripts);
+        let run = move |part: usize| {
+            let mut tried = Tried::default();
+            for script in scripts.iter().skip(part).step_by(2) {
+                for (number, start) in STARTS.into_iter().enumerate() {
+                    // Without a pin in front of the last call there is nothing to look at.
+                    if number > 0 || script.iter().any(|call| call.makes_pin()) {
+                        tried.add(judge(start, script).unwrap_or_else(|failure| panic!("{failure}")));
+                    }
+                }
+            }
+            tried
+        };
+        let threads = [0, 1].map(|part| scope.spawn(move || run(part)));
+        threads.into_iter().for_each(|thread| tried.add(thread.join().unwrap()));
+    });
+    tried
+}
+
+#[test]
+fn crashes_at_every_operation() {
+    let tried = spread(3, |start, script| {
+        // The mode matters to pins only by what an opening has to recover.
+        let setting = if script.len() % 2 == 1 { ALWAYS } else { SYSTEM };
+        explore(&Setting { start, ..setting }, script, &BUDGET)
+    });
+    println!("{tried:?}");
+    println!("tally: pins {} crash states of logs with pins", tried.states);
+    println!("tally: pins-recovery {} crash states of openings with pins", tried.deep);
+    assert!(
+        tried.states > 30_000 && tried.deep > 10_000 && tried.pinned > 5_000 && tried.lost > 1_000,
+        "this test tried next to nothing: {tried:?}"
+    );
+}
+
+/// A pin that moves in the cache only is what this suite is there for.
+#[test]
+fn a_pin_that_moves_in_memory_only_is_noticed() {
+    let script = [Call::PinOldest, Call::AdvanceToLast, Call::TruncateLast];
+    explore(&ALWAYS, &script, &BUDGET).unwrap();
+    let failure = explore(&Setting { believes: true, ..ALWAYS }, &script, &BUDGET).unwrap_err();
+    assert!(failure.contains("not Allowed") || failure.contains("hole") || failure.contains("cannot be reached"), "{failure}");
+}
+
+#[test]
+fn storage_calls_fail_and_processes_die() {
+    // Longer scripts differ in what stands before; their last calls are those of the shorter ones.
+    let tried = spread(2, |start, script| {
+        let mut tried = Tried::default();
+        for kind in [Wrong::Fails, Wrong::Dies] {
+            for nth in 1.. {
+                match with_fault(&Setting { start, ..ALWAYS }, script, kind(nth))? {
+                    Some(more) => tried.add(more),
+                    None => break,
+                }
+            }
+        }
+        Ok(tried)
+    });
+    println!("{tried:?}");
+    println!("tally: pin-faults {} failing calls and deaths in the calls of pins", tried.faults);
+    assert!(tried.faults > 2_000 && tried.pinned > 1_000, "this test tried next to nothing: {tried:?}");
+}
+
+fn name() -> PinName {
+    PinName::new(b"feed").unwrap()
+}
+
+/// A log of ten segments.
+fn long_log<S: Storage>(storage: S) -> Log<S> {
+    let log = Log::open(storage, &config(SyncMode::Always, true)).unwrap();
+    (1..=10u8).for_each(|seq| assert_eq!(log.append(1, b"", &[seq; 2500]).unwrap(), u64::from(seq)));
+    log
+}
+
+/// Reads all above `after` from a pin.
+fn read_from<S: Storage>(log: &Log<S>, after: u64) {
+    let mut cursor = log.replay(after, ReplayOptions { pinned: true, ..ReplayOptions::default() }).unwrap();
+    let mut next = after + 1;
+    while let Some(record) = cursor.next().unwrap() {
+        assert_eq!((record.seq, record.value), (next, &[next as u8; 2500][..]));
+        next += 1;
+    }
+    assert_eq!(next, log.last_seq() + 1);
+}
+
+/// The host forgets in front of each write and sync of whoever makes a pin, and the other way round. Whoever comes too late is told so; who is not keeps all.
+#[test]
+fn pins_are_made_while_the_log_forgets() {
+    bounded(|| {
+        let (mut made, mut late) = (0, 0);
+        for is_in_truncation in [false, true] {
+            for had_pins in [false, true] {
+                for at in 1.. {
+                    let disk = Disk::new(3);
+                    let (host, pinner) = (Watcher::default(), Watcher::default());
+                    let log = Arc::new(long_log(host.storage(&disk)));
+                    if had_pins {
+                        pins::create(&disk.storage(), PinName::new(b"other").unwrap(), 8, Limit::default()).unwrap();
+                    }
+                    let outcome = Arc::new(Mutex::new(None));
+                    let calls = Arc::new(AtomicU64::new(0));
+                    let create = {
+                        let (disk, outcome, pinner) = (disk.clone(), Arc::clone(&outcome), pinner.clone());
+                        move || *outcome.lock().unwrap() = Some(pins::create(&pinner.storage(&disk), name(), 4, Limit::default()))
+                    };
+                    let forget = {
+                        let log = Arc::clone(&log);
+                        move || log.truncate(7, true).unwrap()
+                    };
+                    let count = Arc::clone(&calls);
+                    let is_now = move || count.fetch_add(1, Ordering::SeqCst) + 1 == at;
+                    let (watched, other) = if is_in_truncation { (host, pinner) } else { (pinner, host) };
+                    let (body, within): (Box<dyn Fn()>, Box<dyn Fn() + Send + Sync>) =
+                        if is_in_truncation { (Box::new(forget), Box::new(create)) } else { (Box::new(create), Box::new(forget)) };
+                    watched.set(move |_, _, _| {
+                        if is_now() {
+                            within();
+                        }
+                        None
+                    });
+                    body();
+                    watched.set(|_, _, _| None);
+                    drop((body, watched, other));
+                    if calls.load(Ordering::SeqCst) < at {
+                        break;
+                    }
+                    match outcome.lock().unwrap().take().unwrap() {
+                        Ok(from) => {
+                            assert_eq!(from, 4);
+                            log.truncate(9, true).unwrap();
+                            read_from(&log, 4);
+                            made += 1;
+                        }
+                        // The lock of a simulated disk does not wait.
+                        Err(error) => {
+                            assert!(matches!(error.code, Code::Gap | Code::Locked), "{error:?}");
+                            late += 1;
+                        }
+                    }
+                    disk.assert_ordered();
+                }
+            }
+        }
+        assert!(made >= 2 && late > 3, "{made} pins were made in time, {late} too late");
+    });
+}
+
+/// A damaged pin keeps everything, does not hinder the host, and goes when it is told to.
+#[test]
+fn a_damaged_pin_keeps_everything() {
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    pins::create(&disk.storage(), name(), 4, Limit::default()).unwrap();
+    log.truncate(6, true).unwrap();
+    log.close().unwrap();
+    let file = FileName::Pin(1);
+    let whole = disk.visible_image();
+    for (flips, is_damaged) in [(vec![100], false), (vec![4096 + 100], false), (vec![100, 4096 + 100], true)] {
+        let mut image = whole.clone();
+        let mut bytes = image.read(file).unwrap().to_vec();
+        flips.iter().for_each(|&at: &usize| bytes[at] ^= 1);
+        image.write(file, bytes);
+        let disk = Disk::from_image(&image, 5);
+        let log = Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap();
+        assert_eq!(log.stat().pins.damaged, u64::from(is_damaged));
+        log.append(1, b"", &[11; 2500]).unwrap();
+        log.truncate(10, true).unwrap();
+        if !is_damaged {
+            read_from(&log, 4);
+            continue;
+        }
+        assert_eq!(log.stat().pins.oldest, Some(0));
+        let kept = log.stat().segments;
+        assert!(kept >= 7, "{kept} segments: what the pin may need is gone");
+        assert_eq!(log.replay(4, ReplayOptions { pinned: true, ..ReplayOptions::default() }).err().unwrap().code, Code::Gap);
+        let mut listed = 0;
+        pins::list(&disk.storage(), &mut |info| {
+            assert_eq!((info.index, info.pin), (1, None));
+            listed += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(listed, 1);
+        assert_eq!(pins::remove(&disk.storage(), "feed").unwrap_err().code, Code::NotFound);
+        pins::remove(&disk.storage(), "0000000001.pin").unwrap();
+        log.truncate(11, true).unwrap();
+        assert!(log.stat().segments <= 2);
+    }
+}
+
+/// Damage to what only a pin needs is the pin's, not the host's: the log opens, the host reads, and the reader from the pin is told.
+#[test]
+fn damage_to_pinned_segments_does_not_hinder_the_host() {
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    pins::create(&disk.storage(), name(), 2, Limit::default()).unwrap();
+    log.truncate(8, true).unwrap();
+    log.close().unwrap();
+    let whole = disk.visible_image();
+    for index in 3..=8 {
+        let file = FileName::Segment(index);
+        for missing in [true, false] {
+            let mut image = whole.clone();
+            if missing {
+                assert!(image.remove(file).is_some(), "segment {index} is not there");
+            } else {
+                let mut bytes = image.read(file).unwrap().to_vec();
+                bytes[300] ^= 4;
+                image.write(file, bytes);
+            }
+            let before = image.names().filter(|name| matches!(name, FileName::Segment(_))).count();
+            let disk = Disk::from_image(&image, 5);
+            let log = Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap();
+            let mut cursor = log.replay(8, ReplayOptions::default()).unwrap();
+            assert_eq!(cursor.next().unwrap().unwrap().seq, 9);
+            drop(cursor);
+            let code = match log.replay(2, ReplayOptions { pinned: true, ..ReplayOptions::default() }) {
+                Err(error) => error.code,
+                Ok(mut cursor) => loop {
+                    match cursor.next() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => panic!("the damage was passed over"),
+                        Err(error) => break error.code,
+                    }
+                },
+            };
+            assert_eq!(code, if missing { Code::Gap } else { Code::Corrupt }, "segment {index}");
+            // Nothing of it is used again or thrown away as long as the pin is there.
+            log.append(1, b"", &[11; 2500]).unwrap();
+            log.close().unwrap();
+            let after = disk.visible_image();
+            let stay = |image: &Image| (3..=8).filter(|&index| image.read(FileName::Segment(index)).is_some()).count();
+            assert_eq!(stay(&after), stay(&image), "{before} segments before, segment {index} damaged");
+        }
+    }
+}
+
+/// What a pin does not keep costs nothing: no call of the storage that there would not be without pins, but for one look for the lock's file where segments
+/// are dropped.
+#[test]
+fn without_a_pin_there_is_nothing_to_pay() {
+    use wal_sim::Call;
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    assert_eq!(disk.calls_of(Call::LockPins), 0);
+    let lists = disk.calls_of(Call::List);
+    log.truncate(5, true).unwrap();
+    assert_eq!(disk.calls_of(Call::LockPins), 1);
+    log.truncate(5, true).unwrap();
+    assert_eq!((disk.calls_of(Call::LockPins), disk.calls_of(Call::List)), (1, lists));
+    assert!(disk.visible_image().read(FileName::Pins).is_none());
+}
