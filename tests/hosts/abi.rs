@@ -43,12 +43,13 @@ fn library(name: &str, header: &str) -> PathBuf {
     library
 }
 
-/// Constants but for the library's own version, which is there to change.
+/// Constants but for the versions of the library and of the format, which are there to change.
 fn constants(header: &str) -> BTreeMap<String, String> {
     let definition = |line: &str| {
         let (name, rest) = line.strip_prefix("#define WAL_")?.split_once(' ')?;
         let value = rest.split("/*").next().unwrap_or_default().trim();
-        let is_interface = !value.is_empty() && !name.starts_with("VERSION_") && !["API", "MUST_USE"].contains(&name);
+        let is_interface =
+            !value.is_empty() && (name == "ABI_VERSION" || !name.contains("VERSION")) && !["API", "MUST_USE"].contains(&name);
         is_interface.then(|| (format!("WAL_{name}"), value.to_string()))
     };
     header.lines().filter_map(definition).collect()
