@@ -25,7 +25,9 @@
  *     auto seq = log.put("key", "value");          // durable, as the sync mode says
  *     if (!seq) return complain(seq.error().message());
  *
- * The namespace is walpp because the C API has a struct wal, and one scope cannot have both.
+ * The namespace is walpp because the C API has a struct wal, and one scope cannot have both. Write
+ * walpp:: or an alias (namespace w = walpp): with `using namespace walpp` and <cmath>, log is two
+ * things.
  *
  * RESULTS. A call that can fail returns a result<T>: a T, or an error with everything that
  * wal_error_t has. The compiler warns if one is thrown away. Asking a failed result for its value
@@ -266,9 +268,9 @@ private:
 
 /** When an append returns. */
 enum class commit : std::uint32_t {
-  by_mode = 0,              /* As the log's sync mode says. */
-  durable = WAL_APPEND_SYNC, /* When its records are durable, in every mode. */
-  later = WAL_APPEND_ASYNC, /* At once, in any mode: somebody calls sync(). */
+  by_mode = 0,                /* As the log's sync mode says. */
+  durable = WAL_APPEND_SYNC,  /* When its records are durable, in every mode. */
+  later = WAL_APPEND_ASYNC,   /* At once, in any mode: somebody calls sync(). */
 };
 
 /** One record of a batch whose bytes are the caller's. */
