@@ -9,7 +9,9 @@ static struct { std::uint64_t seq, total; } store;   // applied up to seq; the d
 
 static void check(bool done)
 {
-  if (!done) std::perror("first.db"), std::exit(1);
+  if (done) return;
+  std::perror("first.db");
+  std::exit(1);
 }
 
 static void save(int file)                           // both numbers in one step

@@ -740,8 +740,9 @@ private:
  *     for (const auto &[key, value] : changes) many.put(key, value);
  *     if (auto seq = many.wait(); !seq) return complain(seq.error().message());
  *
- * After an error the records before it are in the log, durable or not. The log must outlive it. One
- * thread at a time; several threads have one each, and their waits share syncs.
+ * After an error the records before it are in the log, durable or not; so are all of them if nobody
+ * waits, until the log's next sync. The log must outlive it. One thread at a time; several threads
+ * have one each, and their waits share syncs.
  */
 class appender {
 public:
