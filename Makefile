@@ -6,6 +6,7 @@ PREFIX      ?= /usr/local
 LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include
 PCDIR       ?= $(LIBDIR)/pkgconfig
+CMAKEDIR    ?= $(LIBDIR)/cmake/wal
 DESTDIR     ?=
 CFLAGS      ?= -O2 -g
 # How often `make demo` pulls the plug.
@@ -33,7 +34,7 @@ endif
 
 .PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
-	install uninstall clean help FORCE
+	abi-baseline install install-library uninstall uninstall-library clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -49,7 +50,8 @@ help:
 	@echo "make mutants    small mistakes in what decides about records, and the tests that catch them (SHARD=k/n; stop it and go on at will)"
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
 	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times"
-	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR"
+	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
+	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR, CMAKEDIR"
 	@echo "make uninstall  removes what install put there"
 	@echo "make clean      removes everything that was built"
 	@echo "V=1 shows the commands"
@@ -177,30 +179,47 @@ mutants-table:
 coverage:
 	$(Q)prove/coverage/coverage.py
 
+abi-baseline:
+	$(Q)UPDATE_ABI=1 $(CARGO) test $(QUIET) --locked --package wal --test hosts -- --exact abi::nothing_is_taken_away_or_changed
+
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml
 
-# A directory as wal.pc names it: relative to its prefix, so that the whole can be moved.
-below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+# $(call below_prefix,DIRECTORY,VARIABLE): the directory as an installed file names it, relative to its prefix, so that the whole can be moved.
+below_prefix = $(patsubst $(PREFIX)/%,$${$(2)}/%,$(1))
+# The way from the CMake package up to the prefix: one step for each directory.
+to_prefix    = $(subst $() ,/,$(foreach part,$(subst /, ,$(patsubst $(PREFIX)/%,%,$(CMAKEDIR))),..))
+substitute   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' \
+	-e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR),$(1))|' -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR),$(1))|' \
+	-e 's|@CMAKE_PREFIX@|$(if $(filter $(PREFIX)/%,$(CMAKEDIR)),$${_wal_here}/$(to_prefix),$(PREFIX))|' \
+	-e 's|@CMAKE_NATIVE_LIBS@|$(subst $() ,;,$(patsubst -l%,%,$(NATIVE_LIBS)))|'
 
-# Installs what `make` has built, so that root need not be able to build; builds only if nothing is there.
-install:
+# Installs what `make` has built, so that root need not be able to build; builds only if nothing is there. What else is to be installed, a program or
+# manual pages, gets a pair of rules of its own like these.
+install: install-library
+	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
+
+uninstall: uninstall-library
+
+install-library:
 	$(Q)test -f build/header-checked -a -f build/libwal.a || $(MAKE) --no-print-directory all
-	$(Q)$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PCDIR)"
+	$(Q)$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PCDIR)" "$(DESTDIR)$(CMAKEDIR)"
 	$(Q)$(INSTALL) -m 755 build/libwal.so "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)"
 	$(Q)ln -sf libwal.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)"
 	$(Q)ln -sf libwal.so.$(ABI) "$(DESTDIR)$(LIBDIR)/libwal.so"
 	$(Q)$(INSTALL) -m 644 build/libwal.a "$(DESTDIR)$(LIBDIR)/libwal.a"
-	$(Q)$(INSTALL) -m 644 include/wal.h "$(DESTDIR)$(INCLUDEDIR)/wal.h"
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
-		-e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' \
-		-e 's|@VERSION@|$(VERSION)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' wal.pc.in > build/wal.pc
+	$(Q)$(INSTALL) -m 644 include/wal.h include/wal.hpp "$(DESTDIR)$(INCLUDEDIR)"
+	$(Q)$(call substitute,prefix) wal.pc.in > build/wal.pc
 	$(Q)$(INSTALL) -m 644 build/wal.pc "$(DESTDIR)$(PCDIR)/wal.pc"
-	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
+	$(Q)for file in wal-config.cmake wal-config-version.cmake; do \
+		$(call substitute,_wal_prefix) cmake/$$file.in > build/$$file && \
+		$(INSTALL) -m 644 build/$$file "$(DESTDIR)$(CMAKEDIR)/$$file" || exit 1; done
 
-uninstall:
+uninstall-library:
 	$(Q)rm -f "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)" "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)" "$(DESTDIR)$(LIBDIR)/libwal.so" \
-		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(PCDIR)/wal.pc"
+		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(INCLUDEDIR)/wal.hpp" "$(DESTDIR)$(PCDIR)/wal.pc" \
+		"$(DESTDIR)$(CMAKEDIR)/wal-config.cmake" "$(DESTDIR)$(CMAKEDIR)/wal-config-version.cmake"
+	$(Q)rmdir "$(DESTDIR)$(CMAKEDIR)" 2> /dev/null || true
 
 clean:
 	$(Q)$(CARGO) clean $(QUIET)

@@ -318,10 +318,12 @@ fn one_line(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_shows_the_program_that_is_tested() {
+fn the_readme_shows_the_programs_that_are_tested() {
     let readme = read("README.md");
-    let program = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program");
-    assert_eq!(program, read("examples-c/first.c"), "README.md and examples-c/first.c");
+    for (fence, file) in [("```c first.c\n", "examples-c/first.c"), ("```cpp first.cpp\n", "examples-cpp/first.cpp")] {
+        let program = readme.split(fence).nth(1).and_then(|rest| rest.split("```").next()).expect("a program");
+        assert_eq!(program, read(file), "README.md and {file}");
+    }
 }
 
 #[test]

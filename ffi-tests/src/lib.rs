@@ -1,4 +1,4 @@
-//! Builds the C tests in `c/` against the libraries that are shipped, and runs them: each in a process and a directory of its own.
+//! Builds the C tests in `c/` and the C++ tests in `cpp/` against the libraries that are shipped, and runs them: each in a process and a directory of its own.
 //!
 //! The libraries are built by `cargo rustc` into a target directory of their own: this crate runs while Cargo holds the usual one. What is built once is used
 //! by every test, also when a test runner starts a process for each of them.
@@ -33,15 +33,15 @@ pub enum Library {
 
 use Library::{Sanitized, Shared, Static, Threaded};
 
-/// A program made of C files.
+/// A program made of C files, or of C++ files.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its files in `c/`.
+    /// Its files: in `c/`, or in `cpp/` if they end so.
     pub sources: &'a [&'a str],
-    /// Further arguments to the linker.
-    pub libraries: &'a [&'a str],
+    /// Further arguments to the compiler, which also links.
+    pub arguments: &'a [&'a str],
 }
 
 /// The program that holds the tests.
@@ -66,12 +66,18 @@ pub const RUNNER: Program<'static> = Program {
         "panics.c",
         "pins.c",
     ],
-    libraries: &[],
+    arguments: &[],
 };
 
 /// The program whose allocations fail. Apart, because it has an allocator of its own.
 pub const MEMORY: Program<'static> =
-    Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c"], libraries: &[] };
+    Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c"], arguments: &[] };
+
+const CPP_SOURCES: &[&str] = &["main.cpp", "results.cpp", "logs.cpp", "replays.cpp"];
+/// The tests of `include/wal.hpp`.
+pub const CPP: Program<'static> = Program { name: "cpp", sources: CPP_SOURCES, arguments: &[] };
+/// The same for hosts that have switched off what C++ hosts switch off.
+pub const PLAIN_CPP: Program<'static> = Program { name: "plain-cpp", sources: CPP_SOURCES, arguments: &["-fno-exceptions", "-fno-rtti"] };
 
 /// Where the packages of the system put a compiler together with its sources, which rustup's has only with a component that needs the network.
 const SYSTEM_BIN: &str = "/usr/bin";
@@ -128,8 +134,19 @@ fn abi_version() -> String {
     number.unwrap_or_else(|| panic!("{} does not define WAL_ABI_VERSION", path.display())).into()
 }
 
-fn compiler(library: Library) -> OsString {
-    if library == Threaded { THREADED_COMPILER.into() } else { std::env::var_os("CC").unwrap_or_else(|| "cc".into()) }
+impl Program<'_> {
+    fn is_cpp(&self) -> bool {
+        self.sources.iter().all(|source| source.ends_with(".cpp"))
+    }
+
+    fn compiler(&self, library: Library) -> OsString {
+        match (self.is_cpp(), library == Threaded) {
+            (false, false) => std::env::var_os("CC").unwrap_or_else(|| "cc".into()),
+            (false, true) => THREADED_COMPILER.into(),
+            (true, false) => std::env::var_os("CXX").unwrap_or_else(|| "c++".into()),
+            (true, true) => THREADED_COMPILER.replace("clang", "clang++").into(),
+        }
+    }
 }
 
 /// Where everything is built, and the lock that lets one process, and in it one thread, build at a time.
@@ -198,9 +215,10 @@ impl Workshop {
     fn program(&self, program: Program<'_>, library: Library) -> PathBuf {
         let library_dir = self.library(library);
         let file = library_dir.join(if library == Shared { "libwal.so" } else { "libwal.a" });
-        let c = crate_dir().join("c");
+        let sources = crate_dir().join(if program.is_cpp() { "cpp" } else { "c" });
+        let standard = if program.is_cpp() { "-std=c++17" } else { "-std=c11" };
         let mut flags: Vec<OsString> =
-            ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow"]
+            [standard, "-D_GNU_SOURCE", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow"]
                 .map(OsString::from)
                 .into();
         flags.push("-I".into());
@@ -217,21 +235,22 @@ impl Workshop {
         flags.push("-o".into());
         let built = self.dir.join(format!("{}-{library:?}", program.name).to_lowercase());
         flags.push(built.clone().into());
-        flags.extend(program.sources.iter().map(|source| c.join(source).into()));
+        flags.extend(program.sources.iter().map(|source| sources.join(source).into()));
         flags.push(file.clone().into());
         if library == Shared {
             let mut path = OsString::from("-Wl,-rpath,");
             path.push(&library_dir);
             flags.push(path);
         }
-        flags.extend(program.libraries.iter().map(OsString::from));
+        flags.extend(program.arguments.iter().map(OsString::from));
         // What Rust's standard library needs from the system.
         flags.extend(["-lpthread", "-ldl", "-lm"].map(OsString::from));
 
         let stamp = built.with_extension("stamp");
-        let state = fingerprint(&compiler(library), &flags, &c, &file);
+        let compiler = program.compiler(library);
+        let state = fingerprint(&compiler, &flags, &sources, &file);
         if !built.exists() || fs::read_to_string(&stamp).ok().as_ref() != Some(&state) {
-            must(Command::new(compiler(library)).args(&flags));
+            must(Command::new(compiler).args(&flags));
             fs::write(&stamp, state).unwrap_or_else(|error| panic!("{}: {error}", stamp.display()));
         }
         built
@@ -239,14 +258,14 @@ impl Workshop {
 }
 
 /// Says whether a program has to be built again.
-fn fingerprint(compiler: &OsStr, flags: &[OsString], c: &Path, library: &Path) -> String {
+fn fingerprint(compiler: &OsStr, flags: &[OsString], sources: &Path, library: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     compiler.hash(&mut hasher);
     flags.hash(&mut hasher);
-    let mut files: Vec<PathBuf> = [c, &workspace_dir().join("include"), &workspace_dir().join("examples-c")]
-        .iter()
-        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()))
-        .collect();
+    let mut dirs = ["include", "examples-c", "examples-cpp"].map(|dir| workspace_dir().join(dir)).to_vec();
+    dirs.push(sources.into());
+    let mut files: Vec<PathBuf> =
+        dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())).collect();
     files.sort();
     for file in files {
         fs::read(&file).unwrap_or_default().hash(&mut hasher);
@@ -432,4 +451,9 @@ pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str
 /// Runs one C test against the static archive, on the disk.
 pub fn run_static(tmp: &str, test: &str) {
     run_in(tmp, RUNNER, Static, tmp, test);
+}
+
+/// The static archive itself, for what is compiled differently from a [`Program`].
+pub fn archive(tmp: &str) -> PathBuf {
+    Workshop::enter(Path::new(tmp)).library(Static).join("libwal.a")
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use wal_ffi_tests::{Library, Program, build, must, scratch, skipped};
 
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
-const BESIDE: Program<'static> = Program { name: "beside", sources: &["beside.c"], libraries: &["-lsqlite3", "-lrocksdb"] };
+const BESIDE: Program<'static> = Program { name: "beside", sources: &["beside.c"], arguments: &["-lsqlite3", "-lrocksdb"] };
 
 fn work_side_by_side(library: Library) {
     let name = format!("beside {library:?}").to_lowercase();

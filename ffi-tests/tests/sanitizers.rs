@@ -80,7 +80,7 @@ fn finds(tool: Tool, mistakes: &[&str]) {
         skipped(&format!("{tool:?} planted mistakes"), reason);
         return;
     }
-    let program = build(Program { name: "mistakes", sources: &["mistakes.c"], libraries: &[] }, tool.library(), TMP);
+    let program = build(Program { name: "mistakes", sources: &["mistakes.c"], arguments: &[] }, tool.library(), TMP);
     for mistake in mistakes {
         let mut command = match tool.wrapper().split_first() {
             Some((wrapper, arguments)) => {

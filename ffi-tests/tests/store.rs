@@ -6,7 +6,7 @@ use std::process::Command;
 use wal_ffi_tests::{Library, Program, build, must, scratch};
 
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
-const STORE: Program<'static> = Program { name: "store", sources: &["store.c"], libraries: &[] };
+const STORE: Program<'static> = Program { name: "store", sources: &["store.c"], arguments: &[] };
 
 #[test]
 fn the_power_fails_at_every_sync() {
