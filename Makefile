@@ -6,6 +6,7 @@ PREFIX      ?= /usr/local
 LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include
 PCDIR       ?= $(LIBDIR)/pkgconfig
+GODIR       ?= $(PREFIX)/share/wal/go
 DESTDIR     ?=
 CFLAGS      ?= -O2 -g
 # How often `make demo` pulls the plug.
@@ -180,6 +181,9 @@ coverage:
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml
 
+# What the Go package is made of; its tests and examples stay here.
+GO_FILES    := go/go.mod go/bridge.h $(filter-out %_test.go,$(wildcard go/*.go))
+
 # A directory as wal.pc names it: relative to its prefix, so that the whole can be moved.
 below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 
@@ -192,15 +196,19 @@ install:
 	$(Q)ln -sf libwal.so.$(ABI) "$(DESTDIR)$(LIBDIR)/libwal.so"
 	$(Q)$(INSTALL) -m 644 build/libwal.a "$(DESTDIR)$(LIBDIR)/libwal.a"
 	$(Q)$(INSTALL) -m 644 include/wal.h "$(DESTDIR)$(INCLUDEDIR)/wal.h"
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
-		-e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' \
-		-e 's|@VERSION@|$(VERSION)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' wal.pc.in > build/wal.pc
-	$(Q)$(INSTALL) -m 644 build/wal.pc "$(DESTDIR)$(PCDIR)/wal.pc"
+	$(Q)for pc in wal.pc wal-static.pc; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
+		-e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' -e 's|@GODIR@|$(call below_prefix,$(GODIR))|' \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' $$pc.in > build/$$pc && \
+		$(INSTALL) -m 644 build/$$pc "$(DESTDIR)$(PCDIR)/$$pc" || exit 1; done
+	$(Q)$(INSTALL) -d "$(DESTDIR)$(GODIR)"
+	$(Q)$(INSTALL) -m 644 $(GO_FILES) LICENSE "$(DESTDIR)$(GODIR)"
 	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
 
 uninstall:
 	$(Q)rm -f "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)" "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)" "$(DESTDIR)$(LIBDIR)/libwal.so" \
-		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(PCDIR)/wal.pc"
+		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(PCDIR)/wal.pc" "$(DESTDIR)$(PCDIR)/wal-static.pc"
+	$(Q)rm -f $(patsubst go/%,"$(DESTDIR)$(GODIR)"/%,$(GO_FILES)) "$(DESTDIR)$(GODIR)/LICENSE"
+	$(Q)rmdir -p --ignore-fail-on-non-empty "$(DESTDIR)$(GODIR)" 2> /dev/null || true
 
 clean:
 	$(Q)$(CARGO) clean $(QUIET)
