@@ -1,6 +1,7 @@
 # For people who type make. Needs Rust, a C compiler and GNU make; cargo does the rest. `make help` lists what there is to make.
 
 CARGO       ?= cargo
+GO          ?= go
 INSTALL     ?= install
 PREFIX      ?= /usr/local
 LIBDIR      ?= $(PREFIX)/lib
@@ -32,7 +33,7 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-recorded prove-memory prove-kills \
+.PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
 	install uninstall clean help FORCE
 .DELETE_ON_ERROR:
@@ -44,6 +45,8 @@ help:
 	@echo "make            the shared library, the static one, and a check that the header names what they export"
 	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
+	@echo "make go-test    the Go package against the library that make has built; part of make test"
+	@echo "make go-bench   what a record costs from Go, beside the same loop in C"
 	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
 	@echo "make prove      tries every fault and counts what it tried; LONG=minutes goes on for that long and adds up in docs/proof-counts.tsv"
 	@echo "make fuzz       fuzzes directories and C calls for LONG minutes"
@@ -93,6 +96,7 @@ test:
 	$(Q)$(MAKE) --no-print-directory format-check
 	$(Q)$(MAKE) --no-print-directory lint-check
 	$(Q)$(MAKE) --no-print-directory rust-tests
+	$(Q)$(MAKE) --no-print-directory go-test
 
 # $(call if_present,component,command): rustfmt and clippy are parts of a Rust installation that not everybody has.
 if_present = if $(CARGO) $(1) --version > /dev/null 2>&1; then $(2); \
@@ -110,6 +114,28 @@ lint-check:
 rust-tests:
 	@echo "  TEST"
 	$(Q)$(CARGO) test --locked --workspace --no-fail-fast
+
+# The Go package, as installed, against the shared library and against the archive; the latter with the race detector and the checks of what
+# goes to C. Go's cache knows nothing of what stands behind pkg-config: a macro that nobody reads carries a checksum of it into the cache's keys.
+GO_ROOT     := $(CURDIR)/build/go-root
+GO_FUZZ     ?= 10s
+GO_TEST      = PKG_CONFIG_PATH='$(GO_ROOT)/lib/pkgconfig' LD_LIBRARY_PATH='$(GO_ROOT)/lib' GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOPROXY=off \
+	CGO_CFLAGS="-O2 -g -DWAL_BUILD=$$(cd .. && cat build/libwal.so build/libwal.a include/wal.h | cksum | cut -d ' ' -f 1)"
+
+go-test: build/libwal.so build/libwal.a
+	@echo "  GO"
+	$(Q)if GOTOOLCHAIN=local $(GO) -C go list > /dev/null 2>&1; then $(MAKE) --no-print-directory go-tests; \
+	elif [ -n "$$CI" ]; then echo "Go 1.24 is missing"; exit 1; \
+	else echo "Go 1.24 is missing: its tests are skipped"; fi
+
+go-tests:
+	$(Q)$(MAKE) --no-print-directory install DESTDIR= PREFIX='$(GO_ROOT)' > /dev/null
+	$(Q)unformatted=$$(cd go && $(GO)fmt -l .) && if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	$(Q)cd go && export $(GO_TEST) && $(GO) vet ./... && $(GO) test ./...
+	$(Q)cd go && export $(GO_TEST) GOEXPERIMENT=cgocheck2 && $(GO) vet -tags wal_static ./... && $(GO) test -race -tags wal_static ./...
+	$(Q)cd go && export $(GO_TEST) && $(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime $(GO_FUZZ) -fuzzminimizetime 10x . > ../build/go-fuzz.log 2>&1 || \
+		{ cat ../build/go-fuzz.log; exit 1; }
+	$(Q)tail -n 3 build/go-fuzz.log
 
 plants:
 	$(Q)$(CARGO) run $(QUIET) --locked --package wal-prove --bin prove-plants
@@ -177,6 +203,10 @@ mutants-table:
 
 coverage:
 	$(Q)prove/coverage/coverage.py
+
+go-bench: build/libwal.so build/libwal.a
+	$(Q)$(MAKE) --no-print-directory install DESTDIR= PREFIX='$(GO_ROOT)' > /dev/null
+	$(Q)cd go && export $(GO_TEST) && $(GO) test -run '^$$' -bench . .
 
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml

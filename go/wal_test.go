@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -635,5 +636,35 @@ func TestAppendingAllocatesNothing(t *testing.T) {
 		if allocations := testing.AllocsPerRun(100, call); allocations != 0 {
 			t.Errorf("%s allocates %v times", name, allocations)
 		}
+	}
+}
+
+// Goroutines that wait for the disk must not become threads: Go ends a program that has ten thousand of them.
+func TestWaitingGoroutinesAreNotThreads(t *testing.T) {
+	log := mustOpen(t, filepath.Join(t.TempDir(), "log"), Options{})
+	before := pprof.Lookup("threadcreate").Count()
+	var group sync.WaitGroup
+	for range 2000 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			seq, err := log.Append(OpPut, nil, []byte("value"))
+			if err == nil {
+				_, err = log.AppendAsync(OpPut, nil, []byte("value"))
+			}
+			if err == nil {
+				err = log.Sync(SeqLast)
+			}
+			if err == nil {
+				err = log.WaitDurable(context.Background(), seq+1)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	group.Wait()
+	if threads := pprof.Lookup("threadcreate").Count() - before; threads > 100 {
+		t.Errorf("%d more threads", threads)
 	}
 }
