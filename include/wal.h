@@ -748,9 +748,10 @@ wal_append_batch(wal_t *wal, const wal_entry_t *entries, size_t count, uint32_t 
                  uint64_t *last_seq, wal_error_t *err);
 
 /**
- * wal_append_batch for many small records, and for languages whose calls into C are dear or may
- * not pass pointers to pointers: the batch is two flat pieces of memory, in the shape in which
- * the log writes it, so that nothing is done for each record but to check it.
+ * Appends a batch that is packed: after any crash either all of its records are there or none.
+ * It is wal_append_batch for many small records, and for languages whose calls into C are dear
+ * or may not pass pointers to pointers: the batch is two flat pieces of memory, in the shape in
+ * which the log writes it, so that nothing is done for each record but to check it.
  *
  * entries    `count` of them, in the machine's byte order.
  * count      at least 1.
