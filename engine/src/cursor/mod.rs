@@ -437,7 +437,11 @@ impl<S: Storage> Cursor<S> {
         let Some(fragments) = &mut self.fragments else {
             return Err(self.corrupt("a fragment follows no first fragment"));
         };
-        fragments.bytes.try_reserve(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
+        if fragments.bytes.try_reserve(len).is_err() {
+            // The next call reads this frame again: without it the record would not be whole.
+            self.position -= header.len();
+            return Err(Error::new(Code::NoMemory, "no memory for a record this large"));
+        }
         fragments.bytes.extend_from_slice(&self.buffer[piece]);
         if header.kind != Kind::Last {
             return Ok(None);
