@@ -1,12 +1,14 @@
 # For people who type make. Needs Rust, a C compiler and GNU make; cargo does the rest. `make help` lists what there is to make.
 
 CARGO       ?= cargo
+GO          ?= go
 INSTALL     ?= install
 PREFIX      ?= /usr/local
 LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include
 PCDIR       ?= $(LIBDIR)/pkgconfig
 CMAKEDIR    ?= $(LIBDIR)/cmake/wal
+GODIR       ?= $(PREFIX)/share/wal/go
 DESTDIR     ?=
 CFLAGS      ?= -O2 -g
 # How often `make demo` pulls the plug.
@@ -32,9 +34,9 @@ Q     := @
 QUIET := --quiet
 endif
 
-.PHONY: all demo test format-check lint-check rust-tests plants prove prove-simulated prove-recorded prove-memory prove-kills \
+.PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
-	abi-baseline install install-library uninstall uninstall-library clean help FORCE
+	abi-baseline install install-library install-go uninstall uninstall-library uninstall-go clean help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -44,6 +46,8 @@ help:
 	@echo "make            the shared library, the static one, and a check that the header names what they export"
 	@echo "make demo       a key-value store on the log, killed $(ROUNDS) times (ROUNDS=n) and compared each time"
 	@echo "make test       formatting, lints and every test; tools that are missing are named, with CI set they are an error"
+	@echo "make go-test    the Go package against the library that make has built; part of make test"
+	@echo "make go-bench   what a record costs from Go, beside the same loop in C"
 	@echo "make plants     plants the mistakes of other logs one by one, and shows that the tests catch each"
 	@echo "make prove      tries every fault and counts what it tried; LONG=minutes goes on for that long and adds up in docs/proof-counts.tsv"
 	@echo "make fuzz       fuzzes directories and C calls for LONG minutes"
@@ -94,6 +98,7 @@ test:
 	$(Q)$(MAKE) --no-print-directory format-check
 	$(Q)$(MAKE) --no-print-directory lint-check
 	$(Q)$(MAKE) --no-print-directory rust-tests
+	$(Q)$(MAKE) --no-print-directory go-test
 
 # $(call if_present,component,command): rustfmt and clippy are parts of a Rust installation that not everybody has.
 if_present = if $(CARGO) $(1) --version > /dev/null 2>&1; then $(2); \
@@ -111,6 +116,28 @@ lint-check:
 rust-tests:
 	@echo "  TEST"
 	$(Q)$(CARGO) test --locked --workspace --no-fail-fast
+
+# The Go package, as installed, against the shared library and against the archive; the latter with the race detector and the checks of what
+# goes to C. Go's cache knows nothing of what stands behind pkg-config: a macro that nobody reads carries a checksum of it into the cache's keys.
+GO_ROOT     := $(CURDIR)/build/go-root
+GO_FUZZ     ?= 10s
+GO_TEST      = PKG_CONFIG_PATH='$(GO_ROOT)/lib/pkgconfig' LD_LIBRARY_PATH='$(GO_ROOT)/lib' GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOPROXY=off \
+	CGO_CFLAGS="-O2 -g -DWAL_BUILD=$$(cd .. && cat build/libwal.so build/libwal.a include/wal.h | cksum | cut -d ' ' -f 1)"
+
+go-test: build/libwal.so build/libwal.a
+	@echo "  GO"
+	$(Q)if GOTOOLCHAIN=local $(GO) -C go list > /dev/null 2>&1; then $(MAKE) --no-print-directory go-tests; \
+	elif [ -n "$$CI" ]; then echo "Go 1.24 is missing"; exit 1; \
+	else echo "Go 1.24 is missing: its tests are skipped"; fi
+
+go-tests:
+	$(Q)$(MAKE) --no-print-directory install DESTDIR= PREFIX='$(GO_ROOT)' > /dev/null
+	$(Q)unformatted=$$(cd go && $(GO)fmt -l .) && if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	$(Q)cd go && export $(GO_TEST) && $(GO) vet ./... && $(GO) test ./...
+	$(Q)cd go && export $(GO_TEST) GOEXPERIMENT=cgocheck2 && $(GO) vet -tags wal_static ./... && $(GO) test -race -tags wal_static ./...
+	$(Q)cd go && export $(GO_TEST) && $(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime $(GO_FUZZ) -fuzzminimizetime 10x . > ../build/go-fuzz.log 2>&1 || \
+		{ cat ../build/go-fuzz.log; exit 1; }
+	$(Q)tail -n 3 build/go-fuzz.log
 
 plants:
 	$(Q)$(CARGO) run $(QUIET) --locked --package wal-prove --bin prove-plants
@@ -182,6 +209,10 @@ coverage:
 abi-baseline:
 	$(Q)UPDATE_ABI=1 $(CARGO) test $(QUIET) --locked --package wal --test hosts -- --exact abi::nothing_is_taken_away_or_changed
 
+go-bench: build/libwal.so build/libwal.a
+	$(Q)$(MAKE) --no-print-directory install DESTDIR= PREFIX='$(GO_ROOT)' > /dev/null
+	$(Q)cd go && export $(GO_TEST) && $(GO) test -run '^$$' -bench . .
+
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml
 
@@ -190,16 +221,20 @@ below_prefix = $(patsubst $(PREFIX)/%,$${$(2)}/%,$(1))
 # The way from the CMake package up to the prefix: one step for each directory.
 to_prefix    = $(subst $() ,/,$(foreach part,$(subst /, ,$(patsubst $(PREFIX)/%,%,$(CMAKEDIR))),..))
 substitute   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' -e 's|@NATIVE_LIBS@|$(NATIVE_LIBS)|' \
-	-e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR),$(1))|' -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR),$(1))|' \
+	-e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR),$(1))|' -e 's|@GODIR@|$(call below_prefix,$(GODIR),$(1))|' -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR),$(1))|' \
 	-e 's|@CMAKE_PREFIX@|$(if $(filter $(PREFIX)/%,$(CMAKEDIR)),$${_wal_here}/$(to_prefix),$(PREFIX))|' \
 	-e 's|@CMAKE_NATIVE_LIBS@|$(subst $() ,;,$(patsubst -l%,%,$(NATIVE_LIBS)))|'
 
+# What the Go package is made of; its tests and examples stay here.
+GO_FILES    := go/go.mod go/bridge.h $(filter-out %_test.go,$(wildcard go/*.go))
+
+
 # Installs what `make` has built, so that root need not be able to build; builds only if nothing is there. What else is to be installed, a program or
 # manual pages, gets a pair of rules of its own like these.
-install: install-library
+install: install-library install-go
 	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
 
-uninstall: uninstall-library
+uninstall: uninstall-library uninstall-go
 
 install-library:
 	$(Q)test -f build/header-checked -a -f build/libwal.a || $(MAKE) --no-print-directory all
@@ -209,17 +244,26 @@ install-library:
 	$(Q)ln -sf libwal.so.$(ABI) "$(DESTDIR)$(LIBDIR)/libwal.so"
 	$(Q)$(INSTALL) -m 644 build/libwal.a "$(DESTDIR)$(LIBDIR)/libwal.a"
 	$(Q)$(INSTALL) -m 644 include/wal.h include/wal.hpp "$(DESTDIR)$(INCLUDEDIR)"
-	$(Q)$(call substitute,prefix) wal.pc.in > build/wal.pc
-	$(Q)$(INSTALL) -m 644 build/wal.pc "$(DESTDIR)$(PCDIR)/wal.pc"
+	$(Q)for file in wal.pc wal-static.pc; do \
+		$(call substitute,prefix) $$file.in > build/$$file && $(INSTALL) -m 644 build/$$file "$(DESTDIR)$(PCDIR)/$$file" || exit 1; done
 	$(Q)for file in wal-config.cmake wal-config-version.cmake; do \
 		$(call substitute,_wal_prefix) cmake/$$file.in > build/$$file && \
 		$(INSTALL) -m 644 build/$$file "$(DESTDIR)$(CMAKEDIR)/$$file" || exit 1; done
 
+install-go: install-library
+	$(Q)$(INSTALL) -d "$(DESTDIR)$(GODIR)"
+	$(Q)$(INSTALL) -m 644 $(GO_FILES) LICENSE "$(DESTDIR)$(GODIR)"
+
 uninstall-library:
 	$(Q)rm -f "$(DESTDIR)$(LIBDIR)/libwal.so.$(VERSION)" "$(DESTDIR)$(LIBDIR)/libwal.so.$(ABI)" "$(DESTDIR)$(LIBDIR)/libwal.so" \
 		"$(DESTDIR)$(LIBDIR)/libwal.a" "$(DESTDIR)$(INCLUDEDIR)/wal.h" "$(DESTDIR)$(INCLUDEDIR)/wal.hpp" "$(DESTDIR)$(PCDIR)/wal.pc" \
+		"$(DESTDIR)$(PCDIR)/wal-static.pc" \
 		"$(DESTDIR)$(CMAKEDIR)/wal-config.cmake" "$(DESTDIR)$(CMAKEDIR)/wal-config-version.cmake"
 	$(Q)rmdir "$(DESTDIR)$(CMAKEDIR)" 2> /dev/null || true
+
+uninstall-go:
+	$(Q)rm -f $(patsubst go/%,"$(DESTDIR)$(GODIR)"/%,$(GO_FILES)) "$(DESTDIR)$(GODIR)/LICENSE"
+	$(Q)rmdir -p --ignore-fail-on-non-empty "$(DESTDIR)$(GODIR)" 2> /dev/null || true
 
 clean:
 	$(Q)$(CARGO) clean $(QUIET)

@@ -169,11 +169,12 @@
  * Every function that can fail returns a wal_status_t: negative is an error, WAL_OK is 0, and
  * WAL_END and WAL_TIMEOUT are positive and no errors. Its last argument is a wal_error_t of the
  * caller's, or NULL; it is written on every negative return, and never otherwise. There is no
- * "last error" kept anywhere. Results are written on success only. Codes are stable, new ones
- * may come; texts may change. A NULL where something is needed is WAL_E_INVALID; NULL with
- * length 0 is an empty key or value. Reserved members and unknown flags must be 0. Every
- * function can also return WAL_E_PANIC: a bug in this library, caught before it reached the
- * host. The handle is unusable then, the process and the log on disk are not.
+ * "last error" kept anywhere. Results are written on success only, except where a function says
+ * otherwise. Codes are stable, new ones may come; texts may change. A NULL where something is
+ * needed is WAL_E_INVALID; NULL with length 0 is an empty key or value. Reserved members and
+ * unknown flags must be 0. Every function can also return WAL_E_PANIC: a bug in this library,
+ * caught before it reached the host. The handle is unusable then, the process and the log on
+ * disk are not.
  *
  *
  * THREADS
@@ -227,7 +228,7 @@
  *   key + value of a record                 segment_size - 512 bytes
  *   the same with a key above 65535 bytes   16 bytes less
  *   a batch                                 4 + 12 for each record + all keys and values
- *                                           <= segment_size - 512 bytes
+ *                                           <= segment_size - 512 bytes, packed or not
  *   segment_size                            4096 to 1073741824, multiples of 4096; 16 MiB
  *   seq                                     up to 4611686018427387903 (2^62 - 1)
  *   op                                      1, 2, 16 to 255
@@ -317,6 +318,7 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_E_FORKED           (-18)  /* The handle came through fork. */
 #define WAL_E_PANIC            (-19)  /* A bug in this library, caught. */
 #define WAL_E_MISUSE           (-20)  /* Not allowed in this state. */
+#define WAL_E_NO_ROOM          (-21)  /* The next record does not fit there. */
 
 /* Options: sync_mode */
 #define WAL_SYNC_ALWAYS 0  /* Durable when append returns (default). */
@@ -453,6 +455,15 @@ typedef struct wal_entry_t {
 } wal_entry_t;
 
 /**
+ * One record of a packed batch: what its bytes are. No padding: 12 bytes.
+ */
+typedef struct wal_packed_entry_t {
+  uint32_t key_len;    /* Bytes in the key. */
+  uint32_t value_len;  /* Bytes in the value. */
+  uint32_t op;         /* WAL_OP_PUT, WAL_OP_DELETE or 16 to 255. */
+} wal_packed_entry_t;
+
+/**
  * One record read back.
  */
 typedef struct wal_record_t {
@@ -467,6 +478,18 @@ typedef struct wal_record_t {
                              * covered, 8 bytes each, little-endian. */
   uint32_t reserved[3];     /* Reserved, 0. */
 } wal_record_t;
+
+/**
+ * One record read back by wal_replay_next_packed, without its bytes. No padding: 32 bytes.
+ */
+typedef struct wal_packed_record_t {
+  uint64_t seq;             /* Its sequence number. */
+  uint64_t batch_last_seq;  /* Last seq of its batch; its own seq if it was appended alone. */
+  uint32_t key_len;         /* Bytes in the key. */
+  uint32_t value_len;       /* Bytes in the value. */
+  uint32_t op;              /* As in wal_record_t. */
+  uint32_t reserved;        /* Reserved, 0. */
+} wal_packed_record_t;
 
 /**
  * A pin, and what it holds.
@@ -761,6 +784,32 @@ WAL_API WAL_MUST_USE wal_status_t
 wal_append_batch(wal_t *wal, const wal_entry_t *entries, size_t count, uint32_t flags,
                  uint64_t *last_seq, wal_error_t *err);
 
+/**
+ * Appends a batch that is packed: after any crash either all of its records are there or none.
+ * It is wal_append_batch for many small records, and for languages whose calls into C are dear
+ * or may not pass pointers to pointers: the batch is two flat pieces of memory, in the shape in
+ * which the log writes it, so that nothing is done for each record but to check it.
+ *
+ * entries    `count` of them, in the machine's byte order.
+ * count      at least 1.
+ * bytes      the first entry's key, its value, the second's key, its value, and so on, with
+ *            nothing between. May be NULL if bytes_len is 0. Both may stand at any address and
+ *            must not change during the call.
+ * bytes_len  exactly the sum of all key_len and value_len.
+ * flags      0: as the sync mode says; or WAL_APPEND_SYNC, or WAL_APPEND_ASYNC.
+ * last_seq   receives the last record's sequence number; the first is last_seq - count + 1.
+ *            May be NULL.
+ *
+ * Returns:  as wal_append_batch. WAL_E_INVALID, too, if the lengths do not add up to bytes_len;
+ *           err->offset is then the index of the first entry that exceeds it, or count if all
+ *           together fall short.
+ * Threads:  any. Allocates nothing.
+ * Lifetime: entries and bytes are not kept.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_append_packed(wal_t *wal, const wal_packed_entry_t *entries, size_t count, const void *bytes,
+                  size_t bytes_len, uint32_t flags, uint64_t *last_seq, wal_error_t *err);
+
 /* --------------------------------------------------------------------------------------------
  * Making durable
  * -------------------------------------------------------------------------------------------- */
@@ -910,6 +959,31 @@ wal_replay_open(wal_t *wal, uint64_t after_seq, uint32_t flags, wal_cursor_t **o
  */
 WAL_API WAL_MUST_USE wal_status_t
 wal_replay_next(wal_cursor_t *cursor, wal_record_t *record, wal_error_t *err);
+
+/**
+ * Reads as many of the next records as there is room for, in one call: wal_replay_next for many
+ * small records, and for languages whose calls into C are dear. The two may be mixed on one
+ * cursor.
+ *
+ * records   receives up to `capacity` records without their bytes, in the machine's byte order.
+ * capacity  at least 1.
+ * bytes     receives the first record's key, its value, the second's key, its value, and so on,
+ *           with nothing between: `size` bytes at most, and whole records only. NULL if size is
+ *           0. Both may stand at any address.
+ * count     receives how many records were read: at least 1.
+ *
+ * Returns:  WAL_OK: there may be more, whatever count says; WAL_END (no more records for now);
+ *           WAL_E_NO_ROOM: the next record does not fit into `size` bytes; it stays the next,
+ *           and records[0] describes it: it needs key_len + value_len bytes;
+ *           the errors of wal_replay_next, once the records before have been handed out. Except
+ *           for WAL_E_NO_ROOM, results are written with WAL_OK only; the rest of both memories
+ *           has no defined content afterwards.
+ * Threads:  one at a time for each cursor.
+ * Lifetime: all is the caller's. Ends that of the bytes that wal_replay_next has given.
+ */
+WAL_API WAL_MUST_USE wal_status_t
+wal_replay_next_packed(wal_cursor_t *cursor, wal_packed_record_t *records, size_t capacity,
+                       void *bytes, size_t size, size_t *count, wal_error_t *err);
 
 /**
  * Waits until wal_replay_next has something new to say after a WAL_END. Starts no sync.

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use wal_engine::error::Error;
 use wal_engine::format::constants as format;
-use wal_engine::log::Durability;
+use wal_engine::log::{Durability, Packed};
 
 use crate::check::{self, invalid};
 use crate::error::WalError;
@@ -53,6 +53,20 @@ pub struct WalEntry {
 }
 
 const _: () = assert!(size_of::<WalEntry>() == 4 * size_of::<usize>() + 8);
+
+/// One record of a packed batch: what its bytes are. No padding: 12 bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WalPackedEntry {
+    /// Bytes in the key.
+    pub key_len: u32,
+    /// Bytes in the value.
+    pub value_len: u32,
+    /// WAL_OP_PUT, WAL_OP_DELETE or 16 to 255.
+    pub op: u32,
+}
+
+const _: () = assert!(size_of::<WalPackedEntry>() == 12);
 
 impl WalEntry {
     /// How many bytes it has, if nothing is wrong with it.
@@ -143,6 +157,49 @@ pub unsafe extern "C" fn wal_append_batch(
         let durability = durability(flags)?;
         let batch = caller.batch(entries, count)?;
         let appended = log.engine.append_batch(&batch, durability)?;
+        caller.put(last_seq, appended);
+        Ok(WAL_OK)
+    })
+}
+
+/// Appends a batch that is packed: after any crash either all of its records are there or none.
+/// It is wal_append_batch for many small records, and for languages whose calls into C are dear
+/// or may not pass pointers to pointers: the batch is two flat pieces of memory, in the shape in
+/// which the log writes it, so that nothing is done for each record but to check it.
+///
+/// entries    `count` of them, in the machine's byte order.
+/// count      at least 1.
+/// bytes      the first entry's key, its value, the second's key, its value, and so on, with
+///            nothing between. May be NULL if bytes_len is 0. Both may stand at any address and
+///            must not change during the call.
+/// bytes_len  exactly the sum of all key_len and value_len.
+/// flags      0: as the sync mode says; or WAL_APPEND_SYNC, or WAL_APPEND_ASYNC.
+/// last_seq   receives the last record's sequence number; the first is last_seq - count + 1.
+///            May be NULL.
+///
+/// Returns:  as wal_append_batch. WAL_E_INVALID, too, if the lengths do not add up to bytes_len;
+///           err->offset is then the index of the first entry that exceeds it, or count if all
+///           together fall short.
+/// Threads:  any. Allocates nothing.
+/// Lifetime: entries and bytes are not kept.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn wal_append_packed(
+    wal: *mut Wal,
+    entries: *const WalPackedEntry,
+    count: usize,
+    bytes: *const c_void,
+    bytes_len: usize,
+    flags: u32,
+    last_seq: *mut u64,
+    err: *mut WalError,
+) -> WalStatus {
+    let caller = caller!();
+    caller.log(wal, err, |log| {
+        let durability = durability(flags)?;
+        let table = caller.table(entries, count, bytes_len)?;
+        let bytes = caller.bytes(bytes, bytes_len, "bytes is NULL, but bytes_len is not 0")?;
+        let appended = log.engine.append_packed(&Packed { count: table.count(), table: &table, bytes }, durability)?;
         caller.put(last_seq, appended);
         Ok(WAL_OK)
     })

@@ -8,12 +8,13 @@ use core::slice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wal_engine::error::Error;
-use wal_engine::log::{Entries, Entry, Log, Replay};
+use wal_engine::format::batch::BatchEntry;
+use wal_engine::log::{Entries, Entry, Log, Pieces, Replay};
 use wal_engine::memory;
 use wal_engine::storage::posix::Directory;
 
-use crate::append::WalEntry;
-use crate::check::{MAX_BYTES, invalid, too_large};
+use crate::append::{WalEntry, WalPackedEntry};
+use crate::check::{self, MAX_BYTES, invalid, too_large};
 use crate::error::WalError;
 use crate::handle::{Wal, WalCursor, take};
 use crate::options::WalOptions;
@@ -196,6 +197,30 @@ impl Caller {
         Ok(batch)
     }
 
+    /// The entries of a packed batch of `len` bytes, each checked.
+    pub(crate) fn table(&self, entries: *const WalPackedEntry, count: usize, len: usize) -> Result<Table<'_>, Error> {
+        if count == 0 {
+            return Err(invalid("count is 0: a batch has at least one record"));
+        }
+        if count > (MAX_BYTES - BATCH_COUNT_LEN) / BATCH_ENTRY_LEN || len > MAX_BYTES {
+            return Err(too_large("more records or bytes than any segment holds"));
+        }
+        if entries.is_null() {
+            return Err(invalid("entries is NULL"));
+        }
+        let table = Table { entries, count, caller: PhantomData };
+        let mut left = len as u64;
+        for index in 0..count {
+            let entry = table.read(index);
+            let checked = check::op(entry.op).and_then(|_| {
+                let record = u64::from(entry.key_len) + u64::from(entry.value_len);
+                left.checked_sub(record).ok_or(invalid("the lengths up to this entry exceed bytes_len"))
+            });
+            left = checked.map_err(|error| error.at(index as u64))?;
+        }
+        if left > 0 { Err(invalid("the lengths of all entries fall short of bytes_len").at(count as u64)) } else { Ok(table) }
+    }
+
     /// A copy of the options, zero-extended to this version's length; NULL gives the defaults.
     pub(crate) fn options(&self, options: *const WalOptions) -> Result<WalOptions, Error> {
         let mut local = WalOptions::DEFAULT;
@@ -224,6 +249,24 @@ impl Caller {
     #[inline]
     pub(crate) fn need<T>(&self, to: *const T, null: &'static str) -> Result<(), Error> {
         if to.is_null() { Err(invalid(null)) } else { Ok(()) }
+    }
+
+    /// Where packed records go.
+    pub(crate) fn room<T: Copy>(
+        &self,
+        records: *mut T,
+        capacity: usize,
+        bytes: *mut c_void,
+        size: usize,
+    ) -> Result<PackedRoom<'_, T>, Error> {
+        self.need(records, "records is NULL")?;
+        if capacity == 0 {
+            return Err(invalid("capacity is 0: there is no room for any record"));
+        }
+        if size > 0 {
+            self.need(bytes, "bytes is NULL, but size is not 0")?;
+        }
+        Ok(PackedRoom { records, capacity, bytes: bytes.cast(), size, count: 0, used: 0, caller: PhantomData })
     }
 
     /// Writes a result; NULL says that the caller does not want it.
@@ -314,6 +357,77 @@ impl Entries for Batch<'_> {
         // SAFETY: `Caller::batch` found the bytes present and short enough, and the caller changes nothing during the call.
         let bytes = |data: *const c_void, len| if len == 0 { &[][..] } else { unsafe { slice::from_raw_parts(data.cast::<u8>(), len) } };
         Entry { op: entry.op as u8, key: bytes(entry.key, entry.key_len), value: bytes(entry.value, entry.value_len) }
+    }
+}
+
+/// The caller's array of packed entries. Little-endian machines have it in memory as the log has it in a frame.
+pub(crate) struct Table<'a> {
+    entries: *const WalPackedEntry,
+    count: usize,
+    caller: PhantomData<&'a Caller>,
+}
+
+impl Table<'_> {
+    pub(crate) fn count(&self) -> u32 {
+        const { assert!(MAX_BYTES / BATCH_ENTRY_LEN <= u32::MAX as usize) };
+        self.count as u32
+    }
+
+    #[inline]
+    fn read(&self, index: usize) -> WalPackedEntry {
+        debug_assert!(index < self.count);
+        // SAFETY: the array has `count` entries, by the caller's promise, and they lie below `isize::MAX`, as `Caller::table` checked.
+        unsafe { self.entries.add(index).read_unaligned() }
+    }
+}
+
+impl Pieces for Table<'_> {
+    fn visit(&self, each: &mut impl FnMut(&[u8])) {
+        const { assert!(size_of::<WalPackedEntry>() == BATCH_ENTRY_LEN) };
+        if cfg!(target_endian = "little") {
+            // SAFETY: as in `read`; an entry is three integers without padding.
+            each(unsafe { slice::from_raw_parts(self.entries.cast(), self.count * BATCH_ENTRY_LEN) });
+            return;
+        }
+        for index in 0..self.count {
+            let WalPackedEntry { key_len, value_len, op } = self.read(index);
+            each(&BatchEntry { key_len, value_len, op: op as u8 }.encode());
+        }
+    }
+}
+
+/// The caller's memory for packed records.
+pub(crate) struct PackedRoom<'a, T> {
+    records: *mut T,
+    capacity: usize,
+    bytes: *mut u8,
+    size: usize,
+    count: usize,
+    used: usize,
+    caller: PhantomData<&'a Caller>,
+}
+
+impl<T: Copy> PackedRoom<'_, T> {
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Copies a record behind the others, if there is room.
+    #[inline]
+    pub(crate) fn add(&mut self, record: T, key: &[u8], value: &[u8]) -> bool {
+        if self.count == self.capacity || key.len() + value.len() > self.size - self.used {
+            return false;
+        }
+        // SAFETY: room for `capacity` records and `size` bytes, by the caller's promise, and what is written lies within. It is the caller's
+        // memory, so it does not overlap the cursor's. Without bytes nothing is written, and `bytes` may be NULL.
+        unsafe {
+            self.records.add(self.count).write_unaligned(record);
+            core::ptr::copy_nonoverlapping(key.as_ptr(), self.bytes.wrapping_add(self.used), key.len());
+            core::ptr::copy_nonoverlapping(value.as_ptr(), self.bytes.wrapping_add(self.used + key.len()), value.len());
+        }
+        self.count += 1;
+        self.used += key.len() + value.len();
+        true
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use wal_engine::error::{Code, Error};
 use wal_engine::log::ReplayOptions;
 use wal_engine::seq;
 
@@ -53,6 +54,27 @@ pub struct WalRecord {
 }
 
 const _: () = assert!(size_of::<WalRecord>() == 32 + 4 * size_of::<usize>());
+
+/// One record read back by wal_replay_next_packed, without its bytes. No padding: 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WalPackedRecord {
+    /// Its sequence number.
+    pub seq: u64,
+    /// Last seq of its batch; its own seq if it was appended alone.
+    pub batch_last_seq: u64,
+    /// Bytes in the key.
+    pub key_len: u32,
+    /// Bytes in the value.
+    pub value_len: u32,
+    /// As in wal_record_t.
+    pub op: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+// Lengths fit, because no record is longer than a segment.
+const _: () = assert!(size_of::<WalPackedRecord>() == 32 && check::MAX_BYTES <= u32::MAX as usize);
 
 /// ## Replay
 /// Starts reading the records with seq > after_seq, in order. It first syncs, and the cursor
@@ -139,6 +161,73 @@ pub unsafe extern "C" fn wal_replay_next(cursor: *mut WalCursor, record: *mut Wa
         };
         caller.put(record, filled);
         Ok(WAL_OK)
+    })
+}
+
+/// Reads as many of the next records as there is room for, in one call: wal_replay_next for many
+/// small records, and for languages whose calls into C are dear. The two may be mixed on one
+/// cursor.
+///
+/// records   receives up to `capacity` records without their bytes, in the machine's byte order.
+/// capacity  at least 1.
+/// bytes     receives the first record's key, its value, the second's key, its value, and so on,
+///           with nothing between: `size` bytes at most, and whole records only. NULL if size is
+///           0. Both may stand at any address.
+/// count     receives how many records were read: at least 1.
+///
+/// Returns:  WAL_OK: there may be more, whatever count says; WAL_END (no more records for now);
+///           WAL_E_NO_ROOM: the next record does not fit into `size` bytes; it stays the next,
+///           and records[0] describes it: it needs key_len + value_len bytes;
+///           the errors of wal_replay_next, once the records before have been handed out. Except
+///           for WAL_E_NO_ROOM, results are written with WAL_OK only; the rest of both memories
+///           has no defined content afterwards.
+/// Threads:  one at a time for each cursor.
+/// Lifetime: all is the caller's. Ends that of the bytes that wal_replay_next has given.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn wal_replay_next_packed(
+    cursor: *mut WalCursor,
+    records: *mut WalPackedRecord,
+    capacity: usize,
+    bytes: *mut c_void,
+    size: usize,
+    count: *mut usize,
+    err: *mut WalError,
+) -> WalStatus {
+    let caller = caller!();
+    caller.cursor(cursor, err, |replay| {
+        let mut room = caller.room(records, capacity, bytes, size)?;
+        caller.need(count, "count is NULL")?;
+        let mut refused = None;
+        let outcome = replay.take_while(|next| {
+            let record = WalPackedRecord {
+                seq: next.seq,
+                batch_last_seq: next.batch_last_seq,
+                key_len: next.key.len() as u32,
+                value_len: next.value.len() as u32,
+                op: next.op.into(),
+                reserved: 0,
+            };
+            let is_taken = room.add(record, next.key, next.value);
+            if !is_taken {
+                refused = Some(record);
+            }
+            is_taken
+        });
+        match (room.count(), outcome, refused) {
+            (1.., _, _) => {
+                // An error met behind them is met again by the next call.
+                caller.put(count, room.count());
+                Ok(WAL_OK)
+            }
+            (0, Err(error), _) => Err(error),
+            (0, Ok(()), None) => Ok(WAL_END),
+            (0, Ok(()), Some(record)) => {
+                caller.put(records, record);
+                let what = "the next record needs more than size bytes; records[0] says how many";
+                Err(Error::new(Code::NoRoom, what).seqs(record.seq, record.seq))
+            }
+        }
     })
 }
 

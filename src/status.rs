@@ -58,6 +58,8 @@ pub const WAL_E_FORKED: i32 = -18;
 pub const WAL_E_PANIC: i32 = -19;
 /// Not allowed in this state.
 pub const WAL_E_MISUSE: i32 = -20;
+/// The next record does not fit there.
+pub const WAL_E_NO_ROOM: i32 = -21;
 
 /// Name and sentence of every status. `Code` is matched, so that the compiler asks for a row when the engine learns a new one.
 struct Row {
@@ -107,11 +109,12 @@ const fn row(code: Code) -> Row {
         Code::Forked => Row { name: c"WAL_E_FORKED", text: c"the handle came through fork; the child must open the log itself" },
         Code::Panic => Row { name: c"WAL_E_PANIC", text: c"a bug in this library was caught; close the handle and report it" },
         Code::Misuse => Row { name: c"WAL_E_MISUSE", text: c"the call is not allowed in this state, or a cursor was used by two threads at once" },
+        Code::NoRoom => Row { name: c"WAL_E_NO_ROOM", text: c"the memory for keys and values does not hold the next record; nothing was read" },
     }
 }
 
 /// Every code: the numbers in the header and the engine's are the same.
-const CODES: [(i32, Code); 20] = [
+const CODES: [(i32, Code); 21] = [
     (WAL_E_INVALID, Code::Invalid),
     (WAL_E_TOO_LARGE, Code::TooLarge),
     (WAL_E_RANGE, Code::Range),
@@ -132,6 +135,7 @@ const CODES: [(i32, Code); 20] = [
     (WAL_E_FORKED, Code::Forked),
     (WAL_E_PANIC, Code::Panic),
     (WAL_E_MISUSE, Code::Misuse),
+    (WAL_E_NO_ROOM, Code::NoRoom),
 ];
 
 const _: () = {
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_unknown_status_has_a_sentence() {
-        for status in [3, -21, i32::MIN, i32::MAX] {
+        for status in [3, -22, i32::MIN, i32::MAX] {
             assert_eq!(describe(status).name, UNKNOWN.name);
             assert!(!describe(status).text.is_empty());
         }

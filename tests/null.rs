@@ -23,6 +23,7 @@ fn a_log_is_needed() {
     let mut seq = 42;
     let mut cursor = null_mut();
     let entry = WalEntry { key: null(), value: null(), key_len: 0, value_len: 0, op: WAL_OP_PUT, reserved: 0 };
+    let packed = WalPackedEntry { key_len: 0, value_len: 0, op: WAL_OP_PUT };
     // SAFETY: NULL is what each of these calls must cope with; the other pointers are good.
     unsafe {
         let mut stat: WalStat = zeroed();
@@ -32,6 +33,7 @@ fn a_log_is_needed() {
             refused(|err| wal_close(null_mut(), err)),
             refused(|err| wal_append(null_mut(), 1, null(), 0, null(), 0, &mut seq, err)),
             refused(|err| wal_append_batch(null_mut(), &entry, 1, 0, &mut seq, err)),
+            refused(|err| wal_append_packed(null_mut(), &packed, 1, null(), 0, 0, &mut seq, err)),
             refused(|err| wal_sync(null_mut(), WAL_SEQ_LAST, err)),
             refused(|err| wal_flush(null_mut(), err)),
             refused(|err| wal_wait_durable(null_mut(), 1, 0, err)),
@@ -53,6 +55,9 @@ fn a_cursor_is_needed() {
     unsafe {
         let mut record: WalRecord = zeroed();
         assert_eq!(refused(|err| wal_replay_next(null_mut(), &mut record, err)), "cursor is NULL");
+        let (mut packed, mut count): (WalPackedRecord, usize) = (zeroed(), 42);
+        let message = refused(|err| wal_replay_next_packed(null_mut(), &mut packed, 1, null_mut(), 0, &mut count, err));
+        assert_eq!((message.as_str(), count), ("cursor is NULL", 42));
         assert_eq!(refused(|err| wal_replay_wait(null_mut(), 0, err)), "cursor is NULL");
         wal_replay_close(null_mut());
     }

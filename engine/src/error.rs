@@ -68,6 +68,9 @@ pub enum Code {
     /// The call is not allowed in this state.
     #[error("misuse")]
     Misuse = -20,
+    /// The caller's memory does not hold the next record.
+    #[error("no room for the next record")]
+    NoRoom = -21,
 }
 
 /// What an error is about.

@@ -311,12 +311,13 @@ static void every_status_has_a_name_and_a_sentence(const char *dir)
       {WAL_E_FORKED, "WAL_E_FORKED"},
       {WAL_E_PANIC, "WAL_E_PANIC"},
       {WAL_E_MISUSE, "WAL_E_MISUSE"},
+      {WAL_E_NO_ROOM, "WAL_E_NO_ROOM"},
   };
   for (size_t at = 0; at < sizeof statuses / sizeof *statuses; at++) {
     CHECK(strcmp(wal_status_name(statuses[at].code), statuses[at].name) == 0);
     CHECK(strlen(wal_strerror(statuses[at].code)) > 2);
   }
-  const wal_status_t unknown[] = {3, -21, 1000, -1000, INT32_MAX, INT32_MIN};
+  const wal_status_t unknown[] = {3, -22, 1000, -1000, INT32_MAX, INT32_MIN};
   for (int at = 0; at < 6; at++) {
     CHECK(strcmp(wal_status_name(unknown[at]), "WAL_E_?") == 0);
     CHECK(strlen(wal_strerror(unknown[at])) > 5);

@@ -71,6 +71,23 @@ static void append(run_t *run, unsigned records, size_t size)
 
 enum { IN_A_BATCH = 5 };
 
+/* As a batch or as a packed one. */
+static wal_status_t append_entries(wal_t *wal, const wal_entry_t *entries, bool packed, uint32_t flags, uint64_t *last)
+{
+  static unsigned char bytes[IN_A_BATCH * (1024 + 8)];
+  wal_packed_entry_t lengths[IN_A_BATCH];
+  size_t len = 0;
+  if (!packed) return wal_append_batch(wal, entries, IN_A_BATCH, flags, last, &err);
+  for (unsigned at = 0; at < IN_A_BATCH; at++) {
+    const wal_entry_t *entry = &entries[at];
+    lengths[at] = (wal_packed_entry_t){(uint32_t)entry->key_len, (uint32_t)entry->value_len, entry->op};
+    memcpy(bytes + len, entry->key, entry->key_len);
+    memcpy(bytes + len + entry->key_len, entry->value, entry->value_len);
+    len += entry->key_len + entry->value_len;
+  }
+  return wal_append_packed(wal, lengths, IN_A_BATCH, bytes, len, flags, last, &err);
+}
+
 static void append_batch(run_t *run, size_t size, uint32_t flags)
 {
   static unsigned char values[IN_A_BATCH][1024];
@@ -83,13 +100,13 @@ static void append_batch(run_t *run, size_t size, uint32_t flags)
     entries[at] = (wal_entry_t){&numbers[at], values[at], sizeof numbers[at], size, WAL_OP_USER, 0};
   }
   err_clear();
-  wal_status_t status = wal_append_batch(run->wal, entries, IN_A_BATCH, flags, &seq, &err);
+  wal_status_t status = append_entries(run->wal, entries, last % 2, flags, &seq);
   if (status == WAL_E_NO_MEMORY) {
     CHECK(memory_back() > 0);
     EQUAL(wal_last_seq(run->wal), last);
-    OK(wal_append_batch(run->wal, entries, IN_A_BATCH, flags, &seq, &err));
+    OK(append_entries(run->wal, entries, last % 2, flags, &seq));
   } else {
-    status_at(status, WAL_OK, "wal_append_batch", __FILE__, __LINE__);
+    status_at(status, WAL_OK, "append_entries", __FILE__, __LINE__);
   }
   EQUAL(seq, last + IN_A_BATCH);
   for (uint64_t each = last + 1; each <= seq; each++) tell(run, each);

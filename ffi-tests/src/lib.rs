@@ -53,6 +53,7 @@ pub const RUNNER: Program<'static> = Program {
         "harness.c",
         "faults.c",
         "appending.c",
+        "packed.c",
         "opening.c",
         "forking.c",
         "checkpoint.c",

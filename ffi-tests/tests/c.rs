@@ -34,6 +34,18 @@ c_tests! {
         small_segments_rotate_and_replay_in_order,
         batches_go_whole_into_the_next_segment,
     }
+    packed {
+        a_packed_batch_is_a_batch,
+        packed_flags_overrule_the_mode,
+        the_largest_packed_batch_fits_and_a_byte_more_is_refused,
+        lengths_that_do_not_add_up_are_named,
+        damage_to_a_packed_batch_is_refused_or_appended_as_it_stands,
+        any_room_reads_the_same_records,
+        a_record_without_room_stays_the_next,
+        records_in_front_of_damage_are_handed_out_first,
+        a_record_without_room_is_not_shown_once_it_is_in_doubt,
+        packed_calls_check_their_arguments,
+    }
     opening {
         a_new_log_is_created_and_an_existing_one_refused,
         where_a_log_must_exist_nothing_is_created,

@@ -52,6 +52,7 @@ macro_rules! groups {
 
 groups! {
     appending,
+    packed,
     opening,
     forking,
     checkpoint,

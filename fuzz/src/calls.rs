@@ -108,10 +108,15 @@ fn told(status: WalStatus, err: &WalError) -> WalStatus {
 
 impl Host {
     fn call(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        match input.arbitrary::<u8>()? % 20 {
+        // What came later is spelled by the numbers from 240 on, so that old inputs keep most of their meaning.
+        let call = input.arbitrary::<u8>()?;
+        match if call < 240 { call % 20 } else { call } {
+            240..=244 => self.batch(input, true),
+            245 => self.packed_nonsense(input),
+            246.. => self.replay_next_packed(input),
             0..=4 => self.append(input),
             5 => self.append_nonsense(input),
-            6 | 7 => self.batch(input),
+            6 | 7 => self.batch(input, false),
             8 => self.wait(input),
             9 => self.checkpoint(input),
             10 => self.truncate(input),
@@ -278,7 +283,27 @@ impl Host {
         Ok(())
     }
 
-    fn batch(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+    /// A packed batch that is none: it says more or less than it holds.
+    fn packed_nonsense(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        let bytes = self.bytes(input)?;
+        let mut entries: Vec<WalPackedEntry> = Vec::new();
+        for _ in 0..input.int_in_range(0..=4)? {
+            entries.push(WalPackedEntry { key_len: input.arbitrary()?, value_len: input.arbitrary()?, op: input.arbitrary()? });
+        }
+        let sum: u64 = entries.iter().map(|entry| u64::from(entry.key_len) + u64::from(entry.value_len)).sum();
+        if sum == bytes.len() as u64 {
+            return Ok(());
+        }
+        let mut err = error();
+        // SAFETY: entries and bytes are locals, as long as they are said to be.
+        let status =
+            unsafe { wal_append_packed(self.log, entries.as_ptr(), entries.len(), pointer(&bytes), bytes.len(), 0, null_mut(), &mut err) };
+        assert_eq!(told(status, &err), WAL_E_INVALID);
+        self.refused(status);
+        Ok(())
+    }
+
+    fn batch(&mut self, input: &mut Unstructured<'_>, is_packed: bool) -> Result<()> {
         let count = input.int_in_range(0..=5)?;
         let mut records = Vec::new();
         for _ in 0..count {
@@ -297,8 +322,15 @@ impl Host {
             })
             .collect();
         let (mut last, mut err) = (0, error());
-        // SAFETY: the entries and what they point to are locals.
-        let status = told(unsafe { wal_append_batch(self.log, entries.as_ptr(), entries.len(), flags, &mut last, &mut err) }, &err);
+        let status = if is_packed {
+            let (table, bytes) = packed(&records);
+            // SAFETY: entries and bytes are locals, as long as they are said to be.
+            unsafe { wal_append_packed(self.log, table.as_ptr(), table.len(), pointer(&bytes), bytes.len(), flags, &mut last, &mut err) }
+        } else {
+            // SAFETY: the entries and what they point to are locals.
+            unsafe { wal_append_batch(self.log, entries.as_ptr(), entries.len(), flags, &mut last, &mut err) }
+        };
+        told(status, &err);
         if status != WAL_OK {
             self.refused(status);
             return Ok(());
@@ -420,6 +452,57 @@ impl Host {
         Ok(())
     }
 
+    fn replay_next_packed(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        if self.cursors.is_empty() {
+            return Ok(());
+        }
+        let which = input.choose_index(self.cursors.len())?;
+        let cursor = &mut self.cursors[which];
+        let capacity = input.int_in_range(0..=8)?;
+        let mut bytes = vec![0u8; usize::from(input.arbitrary::<u16>()?) % LONG];
+        // SAFETY: integers, for which zeros are a value.
+        let mut records: Vec<WalPackedRecord> = (0..capacity).map(|_| unsafe { core::mem::zeroed() }).collect();
+        let (mut count, mut err) = (0, error());
+        let place = bytes.as_mut_ptr().cast();
+        // SAFETY: the cursor is open, the results are locals, as long as they are said to be.
+        let status =
+            unsafe { wal_replay_next_packed(cursor.raw, records.as_mut_ptr(), records.len(), place, bytes.len(), &mut count, &mut err) };
+        match told(status, &err) {
+            WAL_OK => {}
+            WAL_E_NO_ROOM => {
+                assert!(records[0].key_len as usize + records[0].value_len as usize > bytes.len() && records[0].seq > cursor.at);
+                return Ok(());
+            }
+            WAL_E_INVALID => {
+                assert_eq!(capacity, 0);
+                return Ok(());
+            }
+            status => {
+                assert!(status == WAL_END || cursor.free || self.is_shut, "{status}");
+                return Ok(());
+            }
+        }
+        assert!(count > 0 && count <= records.len());
+        let mut rest = &bytes[..];
+        for record in &records[..count] {
+            let (key, behind) = rest.split_at(record.key_len as usize);
+            let (value, behind) = behind.split_at(record.value_len as usize);
+            rest = behind;
+            let record = WalRecord {
+                seq: record.seq,
+                batch_last_seq: record.batch_last_seq,
+                key: pointer(key),
+                value: pointer(value),
+                key_len: key.len(),
+                value_len: value.len(),
+                op: record.op,
+                reserved: [0; 3],
+            };
+            check(cursor, &record, &self.history);
+        }
+        Ok(())
+    }
+
     fn replay_end(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         if self.cursors.is_empty() {
             return Ok(());
@@ -483,6 +566,16 @@ impl Host {
         // SAFETY: the handle is open; nobody else uses it.
         assert_eq!(unsafe { wal_close(log, null_mut()) }, WAL_OK);
     }
+}
+
+/// Records as wal_append_packed takes them.
+fn packed(records: &[(u8, Vec<u8>, Vec<u8>)]) -> (Vec<WalPackedEntry>, Vec<u8>) {
+    let entry = |(op, key, value): &(u8, Vec<u8>, Vec<u8>)| WalPackedEntry {
+        key_len: key.len() as u32,
+        value_len: value.len() as u32,
+        op: (*op).into(),
+    };
+    (records.iter().map(entry).collect(), records.iter().flat_map(|(_, key, value)| key.iter().chain(value)).copied().collect())
 }
 
 fn check(cursor: &mut Cursor, record: &WalRecord, history: &BTreeMap<u64, Known>) {

@@ -6,11 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
+use wal_engine::error::Code;
 use wal_engine::format::constants::{DATA_START, MANIFEST_COPY_LEN, MANIFEST_PAGE_LEN, OP_PUT};
 use wal_engine::format::control::{How, Link, Open};
 use wal_engine::format::frame::{FrameHeader, Kind, frame_len, payload_crc};
@@ -28,11 +29,17 @@ use wal_sim::{Disk, Image};
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
+/// How many allocations are granted before one is refused; below 0: all.
+static GRANTED: AtomicIsize = AtomicIsize::new(-1);
+
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if GRANTED.load(Ordering::Relaxed) >= 0 && GRANTED.fetch_sub(1, Ordering::Relaxed) == 0 {
+            return std::ptr::null_mut();
+        }
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK.fetch_max(held, Ordering::Relaxed);
         // SAFETY: as the caller promises.
@@ -300,4 +307,43 @@ fn absurd_frames_take_no_memory_and_no_time() {
         assert!(took < Duration::from_secs(20) && held < CONSTANT, "{took:?}, {held} bytes: {image:?}");
     }
     println!("tally: untrusted {tried} crafted logs");
+}
+
+/// A record in fragments that memory was refused for is read whole once there is memory: never without what was read before the refusal.
+#[test]
+fn a_record_in_fragments_is_whole_after_memory_was_refused() {
+    let _turn = alone();
+    let path = directory("fragments");
+    let fragment = |kind, relative_seq, key_len, bytes: &[u8]| {
+        (FrameHeader { kind, relative_seq, key_len, op: OP_PUT, ..blank(bytes.len()) }, bytes.to_vec())
+    };
+    let frames = [
+        fragment(Kind::Record, 0, 0, b"in front"),
+        fragment(Kind::First, 1, 3, b"keyfirst"),
+        fragment(Kind::Middle, 1, 0, b" and middle of it"),
+        fragment(Kind::Last, 1, 0, b" and last of it, which is longer than all before it"),
+        fragment(Kind::Record, 2, 0, b"behind"),
+    ];
+    fs::write(path.join("MANIFEST"), manifest(|_| {})).unwrap();
+    fs::write(path.join("0000000001.wal"), segment(1, &open(1, How::First, Link::default()), &frames)).unwrap();
+    let whole = b"first and middle of it and last of it, which is longer than all before it";
+    let config = Config { open: OpenKind::ReadOnly, ..config(SyncMode::Always, true) };
+    let log = Log::open(opened(&path), &config).unwrap();
+    let mut refused = 0;
+    for granted in 0..3 {
+        let mut cursor = log.replay(seq::OLDEST, ReplayOptions { unsynced: true, ..ReplayOptions::default() }).unwrap();
+        assert_eq!(cursor.next().unwrap().unwrap().value, b"in front");
+        GRANTED.store(granted, Ordering::Relaxed);
+        let first = cursor.next().map(|record| record.map(|record| record.seq)).map_err(|error| error.code);
+        GRANTED.store(-1, Ordering::Relaxed);
+        refused += u32::from(first == Err(Code::NoMemory));
+        if first != Ok(Some(2)) {
+            let record = cursor.next().unwrap().unwrap();
+            assert_eq!((record.seq, record.key, record.value), (2, &b"key"[..], &whole[..]), "after {granted}");
+        }
+        assert_eq!(cursor.next().unwrap().unwrap().seq, 3);
+    }
+    assert_eq!(refused, 3, "each fragment asks for memory");
+    drop(log);
+    fs::remove_dir_all(path).unwrap();
 }

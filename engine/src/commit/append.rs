@@ -8,7 +8,7 @@ use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPO
 use crate::format::control::Checkpoint;
 use crate::format::frame::{FrameHeader, Kind, frame_len};
 use crate::protocol::checkpoint;
-use crate::segment::payload::{Batch, Entries, Entry, One, Payload, control_header, header_of, relative};
+use crate::segment::payload::{Batch, Entries, Entry, One, Packed, Payload, Pieces, control_header, header_of, relative};
 use crate::seq::{self, Seq};
 use crate::storage::Storage;
 use crate::sync::{Instant, Ordering};
@@ -45,9 +45,17 @@ impl<S: Storage> Committer<S> {
     /// Appends records that are there all or not at all; returns the last one's seq.
     pub fn append_batch<E: Entries + ?Sized>(&self, entries: &E, durability: Durability) -> Result<Seq> {
         if entries.count() == 0 {
-            return Err(Error::new(Code::Invalid, "a batch holds at least one record"));
+            return Err(no_batch());
         }
         self.append_payload(Kind::Batch, &Batch(entries), durability)
+    }
+
+    /// The same for a batch that is put together already.
+    pub fn append_packed(&self, packed: &Packed<'_, impl Pieces>, durability: Durability) -> Result<Seq> {
+        if packed.count == 0 {
+            return Err(no_batch());
+        }
+        self.append_payload(Kind::Batch, packed, durability)
     }
 
     fn append_payload(&self, kind: Kind, payload: &impl Payload, durability: Durability) -> Result<Seq> {
@@ -212,6 +220,10 @@ impl<S: Storage> Committer<S> {
             state.checkpoint = checkpoint;
         }
     }
+}
+
+fn no_batch() -> Error {
+    Error::new(Code::Invalid, "a batch holds at least one record")
 }
 
 /// The watermark of a frame that is composed now.

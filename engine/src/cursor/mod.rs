@@ -97,6 +97,8 @@ pub struct Cursor<S: Storage> {
     /// No record up to here lies in a successor of the segment, as long as its end is not known.
     unended_to: Seq,
     batch: Option<OpenBatch>,
+    /// Read, and refused by who reads: the next one.
+    refused: Option<Found>,
     /// The first fragments of a record.
     fragments: Option<Fragments>,
     damage: Option<Error>,
@@ -134,6 +136,7 @@ impl<S: Storage> Cursor<S> {
             buffer_limit: 0,
             unended_to: 0,
             batch: None,
+            refused: None,
             fragments: None,
             damage,
         })
@@ -147,6 +150,7 @@ impl<S: Storage> Cursor<S> {
     /// Whether there is more to show than was shown.
     pub fn has_more(&self) -> bool {
         self.damage.is_some()
+            || self.refused.is_some_and(|found| found.batch_last_seq <= self.limit())
             || self.batch.is_some_and(|batch| batch.last() <= self.limit())
             || self.limit() >= self.expected.max(self.after + 1)
     }
@@ -173,39 +177,59 @@ impl<S: Storage> Cursor<S> {
     /// The next record; `None` at the end, behind which more may come later.
     #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        Ok(self.look()?.map(|found| self.record(found)))
+    }
+
+    /// Hands `take` the next records one after the other, until there are no more for now or it refuses one, which stays the next. After an error
+    /// those that it took count.
+    pub fn take_while(&mut self, mut take: impl FnMut(&Record<'_>) -> bool) -> Result<()> {
+        while let Some(found) = self.look()? {
+            if !take(&self.record(found)) {
+                self.refused = Some(found);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<Option<Found>> {
         if self.chain.is_closed() {
             return Err(closed());
         }
         if let Some(damage) = self.damage {
             return Err(damage);
         }
-        match self.find() {
-            Ok(Some(found)) => Ok(Some(Record {
-                seq: found.seq,
-                batch_last_seq: found.batch_last_seq,
-                op: found.op,
-                key: &self.bytes()[found.key..found.value],
-                value: &self.bytes()[found.value..found.end],
-            })),
-            Ok(None) => Ok(None),
-            Err(error) => {
-                if matches!(error.code, Code::Corrupt | Code::Gap) {
-                    self.damage = Some(error);
-                }
-                Err(error)
-            }
+        let found = self.find();
+        if let Err(error) = &found
+            && matches!(error.code, Code::Corrupt | Code::Gap)
+        {
+            self.damage = Some(*error);
         }
+        found
     }
 
-    /// What the last record's places refer to.
-    fn bytes(&self) -> &[u8] {
-        match &self.fragments {
+    fn record(&self, found: Found) -> Record<'_> {
+        let bytes = match &self.fragments {
             Some(fragments) => &fragments.bytes,
             None => &self.buffer,
+        };
+        Record {
+            seq: found.seq,
+            batch_last_seq: found.batch_last_seq,
+            op: found.op,
+            key: &bytes[found.key..found.value],
+            value: &bytes[found.value..found.end],
         }
     }
 
     fn find(&mut self) -> Result<Option<Found>> {
+        if let Some(found) = self.refused {
+            // As below: the handle may have failed since.
+            return Ok((found.batch_last_seq <= self.limit()).then(|| {
+                self.refused = None;
+                found
+            }));
+        }
         loop {
             if self.batch.is_some_and(|batch| batch.last() > self.limit()) {
                 // The handle failed while the batch was being shown, and it is not durable.
@@ -415,7 +439,11 @@ impl<S: Storage> Cursor<S> {
         let Some(fragments) = &mut self.fragments else {
             return Err(self.corrupt("a fragment follows no first fragment"));
         };
-        fragments.bytes.try_reserve(len).map_err(|_| Error::new(Code::NoMemory, "no memory for a record this large"))?;
+        if fragments.bytes.try_reserve(len).is_err() {
+            // The next call reads this frame again: without it the record would not be whole.
+            self.position -= header.len();
+            return Err(Error::new(Code::NoMemory, "no memory for a record this large"));
+        }
         fragments.bytes.extend_from_slice(&self.buffer[piece]);
         if header.kind != Kind::Last {
             return Ok(None);

@@ -23,7 +23,7 @@ use crate::sync::Mutex;
 pub use crate::commit::Durability;
 pub use crate::cursor::{Record, ReplayOptions};
 pub use crate::recovery::Report;
-pub use crate::segment::payload::{Entries, Entry};
+pub use crate::segment::payload::{Entries, Entry, Packed, Pieces};
 pub use open::inspect;
 pub use replay::Replay;
 
@@ -117,6 +117,11 @@ impl<S: Storage> Log<S> {
     /// Appends records that are there all or not at all after any crash; returns the last one's seq.
     pub fn append_batch<E: Entries + ?Sized>(&self, entries: &E, durability: Durability) -> Result<Seq> {
         self.writer()?.committer.append_batch(entries, durability)
+    }
+
+    /// The same for a batch that is put together already.
+    pub fn append_packed(&self, packed: &Packed<'_, impl Pieces>, durability: Durability) -> Result<Seq> {
+        self.writer()?.committer.append_packed(packed, durability)
     }
 
     /// Returns once everything up to `seq` is durable; `seq::LAST` stands for everything appended so far.

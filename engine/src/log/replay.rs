@@ -21,10 +21,15 @@ impl<S: Storage> Replay<S> {
     /// The next record; `None` at the end. Called again later it goes on with what came since.
     #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        if self.cursor.shows_unsynced() && !self.cursor.has_more() {
-            self.flush();
-        }
+        self.write_what_is_to_be_shown();
         self.cursor.next()
+    }
+
+    /// Hands `take` the next records one after the other, until there are no more for now or it refuses one, which stays the next. After an error
+    /// those that it took count.
+    pub fn take_while(&mut self, take: impl FnMut(&Record<'_>) -> bool) -> Result<()> {
+        self.write_what_is_to_be_shown();
+        self.cursor.take_while(take)
     }
 
     /// Waits until there is more. 0 polls, `u64::MAX` waits for ever.
@@ -68,6 +73,12 @@ impl<S: Storage> Replay<S> {
 
     fn writer(&self) -> Option<Shared<Writer<S>>> {
         self.writer.as_ref().and_then(Weak::upgrade)
+    }
+
+    fn write_what_is_to_be_shown(&self) {
+        if self.cursor.shows_unsynced() && !self.cursor.has_more() {
+            self.flush();
+        }
     }
 
     fn flush(&self) {

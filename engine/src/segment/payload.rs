@@ -121,6 +121,37 @@ impl<E: Entries + ?Sized> Payload for Batch<'_, E> {
     }
 }
 
+/// A batch in the shape in which a frame has it: the entries of its table, and all keys and values in one piece. That `table` has `count`
+/// entries, and that their lengths add up to those of `bytes`, is for the caller to see to.
+pub struct Packed<'a, T: Pieces> {
+    /// How many records there are.
+    pub count: u32,
+    /// The entries as `BatchEntry` encodes them.
+    pub table: &'a T,
+    /// Keys and values in the order of the table.
+    pub bytes: &'a [u8],
+}
+
+impl<T: Pieces> Pieces for Packed<'_, T> {
+    fn visit(&self, each: &mut impl FnMut(&[u8])) {
+        each(&self.count.to_le_bytes());
+        self.table.visit(each);
+        each(self.bytes);
+    }
+}
+
+impl<T: Pieces> Payload for Packed<'_, T> {
+    fn len(&self) -> Option<u64> {
+        batch::table_len(u64::from(self.count)).checked_add(self.bytes.len() as u64)
+    }
+
+    fn describe(&self, _header: &mut FrameHeader) {}
+
+    fn records(&self) -> u64 {
+        u64::from(self.count)
+    }
+}
+
 /// Bytes that the log writes for itself.
 pub struct Control<'a>(pub &'a [u8]);
 

@@ -1,0 +1,3 @@
+module wal
+
+go 1.24

@@ -1,0 +1,6 @@
+//go:build !wal_static
+
+package wal
+
+// #cgo pkg-config: wal
+import "C"
