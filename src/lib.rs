@@ -17,6 +17,7 @@ mod version;
 mod status;
 
 mod error;
+mod message;
 mod options;
 
 mod log;
@@ -36,6 +37,7 @@ pub use error::WalError;
 pub use handle::{Wal, WalCursor};
 pub use inspect::*;
 pub use log::*;
+pub use message::*;
 pub use options::*;
 pub use replay::*;
 pub use stat::*;

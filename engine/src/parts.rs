@@ -2,6 +2,7 @@
 
 use crate::bell::Bell;
 use crate::chain::Chain;
+use crate::events::Events;
 use crate::manifest::ManifestFile;
 use crate::memory::Shared;
 use crate::spares::Spares;
@@ -19,6 +20,8 @@ pub struct Parts<S: Storage> {
     pub chain: Shared<Chain>,
     /// The way to the background thread.
     pub bell: Shared<Bell>,
+    /// What the host hears of.
+    pub events: Shared<Events>,
 }
 
 impl<S: Storage> Clone for Parts<S> {
@@ -29,6 +32,7 @@ impl<S: Storage> Clone for Parts<S> {
             spares: self.spares.clone(),
             chain: self.chain.clone(),
             bell: self.bell.clone(),
+            events: self.events.clone(),
         }
     }
 }

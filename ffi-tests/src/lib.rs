@@ -64,6 +64,7 @@ pub const RUNNER: Program<'static> = Program {
         "threads.c",
         "arguments.c",
         "panics.c",
+        "watching.c",
     ],
     libraries: &[],
 };
