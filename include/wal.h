@@ -248,9 +248,9 @@
  * FILES
  *
  * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, pins and
- * PINS, and damaged files set aside. It is created with mode 0700 and its files with 0600, unless the
- * options say otherwise. Copy it as a backup only while the log is closed. Files are the same
- * on every machine, whatever its byte order; FORMAT.md describes every byte.
+ * PINS, and damaged files set aside. It is created with mode 0700 and its files with 0600,
+ * unless the options say otherwise. Copy it as a backup only while the log is closed. Files are
+ * the same on every machine, whatever its byte order; FORMAT.md describes every byte.
  */
 
 #ifndef WAL_H
@@ -320,6 +320,11 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_E_MISUSE           (-20)  /* Not allowed in this state. */
 #define WAL_E_NO_ROOM          (-21)  /* The next record does not fit there. */
 
+/* log_callback: level */
+#define WAL_LOG_ERROR   1  /* Somebody has to do something. */
+#define WAL_LOG_WARNING 2  /* Somebody should know. */
+#define WAL_LOG_INFO    3  /* Part of a log's life. */
+
 /* Options: sync_mode */
 #define WAL_SYNC_ALWAYS 0  /* Durable when append returns (default). */
 #define WAL_SYNC_BATCH  1  /* A bounded number of records at risk. */
@@ -372,6 +377,9 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_PIN_OLDEST (UINT64_MAX - 2)  /* As seq: all that is not yet forgotten. */
 #define WAL_PIN_REFUSE 1                 /* Refuse appends rather than lose it. */
 
+/* wal_stat */
+#define WAL_STAT_BUCKETS 24  /* Members of a histogram. */
+
 /* wal_inspect: flags */
 #define WAL_INSPECT_FULL 1  /* Read every byte, not just the chain. */
 
@@ -383,40 +391,68 @@ typedef struct wal_cursor wal_cursor_t;
 typedef int32_t wal_status_t;
 
 /**
+ * What wal_options_t takes as log_callback: a function that gets `log_context`, a level and one
+ * sentence in UTF-8, NUL-terminated, which names the log's directory and is the callee's until
+ * it returns.
+ *
+ * The log calls it at the end of calls on its handle, wal_open and wal_close among them, and from
+ * its background thread; never under a lock of its own, never twice at once, in the order in
+ * which things happened, and never after wal_close has returned or wal_open has failed. It may
+ * call every function of this library but wal_close of the same log, must return, and must not
+ * be left by an exception or longjmp. While it runs, messages of other threads wait for it, up
+ * to 64; more are counted, and the count is told.
+ *
+ * It hears WAL_LOG_ERROR when the handle is poisoned, when a failed write was taken back, and
+ * when an opening found damage, with the records it took; WAL_LOG_WARNING when an opening
+ * dropped an unfinished write, rebuilt the manifest or moved damaged files aside, when the
+ * background thread could not prepare or remove a segment, and when a sync took longer than
+ * `slow_sync_us`; WAL_LOG_INFO when the log was created, recovered after a crash, opened, and
+ * closed.
+ */
+typedef void (*wal_log_callback_t)(void *context, uint32_t level, const char *message);
+
+/**
  * How to open a log. Fill it with wal_options_init, then set what should differ: 0 is every
  * member's default. The struct grows in later versions; struct_size says which version the
  * program was compiled with, and a member that the running library does not know is refused
  * if it is set.
  */
 typedef struct wal_options_t {
-  uint32_t struct_size;         /* sizeof(wal_options_t), written by wal_options_init. */
-  uint32_t sync_mode;           /* When an append returns: WAL_SYNC_...; see the table at the
-                                 * top. */
-  uint64_t segment_size;        /* For a log that is created: bytes in a segment, a multiple of
-                                 * 4096 from 4096 to 1073741824. 0: 16 MiB. An existing log
-                                 * keeps its own. */
-  uint64_t store_seq;           /* What the store says it durably holds: the n saved after the
-                                 * last checkpoint, or WAL_STORE_EMPTY. The log proves that it
-                                 * has everything above, or refuses with WAL_E_GAP. 0: not
-                                 * given, nothing is proven. */
-  uint32_t open_flags;          /* WAL_OPEN_...; 0: open the log, or create it. store_seq
-                                 * (except WAL_STORE_EMPTY) and expected_log_id imply
-                                 * WAL_OPEN_EXISTING. */
-  uint32_t recovery;            /* What to do about damage: WAL_RECOVER_... */
-  uint32_t batch_records;       /* For WAL_SYNC_BATCH: most records that are not yet durable.
-                                 * 0: 1000. */
-  uint32_t batch_interval_us;   /* For WAL_SYNC_BATCH: longest time until a record is durable,
-                                 * in microseconds; needs the background thread. 0: no such
-                                 * limit. */
-  uint8_t expected_log_id[16];  /* The log id that the store remembers (wal_log_id); another
-                                 * log is refused with WAL_E_WRONG_LOG. All 0: not given. */
-  uint32_t recycle_segments;    /* Forgotten segments kept to be written again, which is faster
-                                 * than new files. 0: 8. WAL_RECYCLE_NONE: none. */
-  uint32_t option_flags;        /* WAL_OPTION_... */
-  uint32_t directory_mode;      /* Permissions of a directory that is created, as for chmod(2).
-                                 * 0: 0700. */
-  uint32_t file_mode;           /* Permissions of the files that are created. 0: 0600. */
-  uint64_t reserved[7];         /* Reserved, 0. */
+  uint32_t struct_size;             /* sizeof(wal_options_t), written by wal_options_init. */
+  uint32_t sync_mode;               /* When an append returns: WAL_SYNC_...; see the table at
+                                     * the top. */
+  uint64_t segment_size;            /* For a log that is created: bytes in a segment, a
+                                     * multiple of 4096 from 4096 to 1073741824. 0: 16 MiB. An
+                                     * existing log keeps its own. */
+  uint64_t store_seq;               /* What the store says it durably holds: the n saved after
+                                     * the last checkpoint, or WAL_STORE_EMPTY. The log proves
+                                     * that it has everything above, or refuses with WAL_E_GAP.
+                                     * 0: not given, nothing is proven. */
+  uint32_t open_flags;              /* WAL_OPEN_...; 0: open the log, or create it. store_seq
+                                     * (except WAL_STORE_EMPTY) and expected_log_id imply
+                                     * WAL_OPEN_EXISTING. */
+  uint32_t recovery;                /* What to do about damage: WAL_RECOVER_... */
+  uint32_t batch_records;           /* For WAL_SYNC_BATCH: most records that are not yet
+                                     * durable. 0: 1000. */
+  uint32_t batch_interval_us;       /* For WAL_SYNC_BATCH: longest time until a record is
+                                     * durable, in microseconds; needs the background thread.
+                                     * 0: no such limit. */
+  uint8_t expected_log_id[16];      /* The log id that the store remembers (wal_log_id);
+                                     * another log is refused with WAL_E_WRONG_LOG. All 0: not
+                                     * given. */
+  uint32_t recycle_segments;        /* Forgotten segments kept to be written again, which is
+                                     * faster than new files. 0: 8. WAL_RECYCLE_NONE: none. */
+  uint32_t option_flags;            /* WAL_OPTION_... */
+  uint32_t directory_mode;          /* Permissions of a directory that is created, as for
+                                     * chmod(2). 0: 0700. */
+  uint32_t file_mode;               /* Permissions of the files that are created. 0: 0600. */
+  uint64_t reserved[7];             /* Reserved, 0. */
+  wal_log_callback_t log_callback;  /* Hears what happens beside the answers of calls: see
+                                     * wal_log_callback_t. NULL: nobody. */
+  void *log_context;                /* What it gets as its first argument. */
+  uint32_t slow_sync_us;            /* The callback hears of a sync that took as many
+                                     * microseconds. 0: 1 second. */
+  uint32_t reserved_2;              /* Reserved, 0. */
 } wal_options_t;
 
 /**
@@ -514,41 +550,73 @@ typedef struct wal_pin_t {
 } wal_pin_t;
 
 /**
- * Where a log stands and what it has done. Grows in later versions.
+ * Where a log stands and what it has done. Grows in later versions. A histogram's member 0 counts
+ * zeros, member i the numbers from 2^(i-1) up to but not including 2^i, the last one all larger
+ * ones, too.
  */
 typedef struct wal_stat_t {
-  uint64_t last_seq;            /* Last record appended, 0 if there never was one. */
-  uint64_t durable_seq;         /* Last record known to be durable. */
-  uint64_t checkpoint_seq;      /* Highest n of any checkpoint. */
-  uint64_t checkpoint_covered;  /* What the host declared with it. */
-  uint64_t oldest_seq;          /* Oldest record kept; last_seq + 1 if there is none. */
-  uint64_t floor_seq;           /* Records up to here have been forgotten. */
-  uint64_t epoch;               /* Unclean openings so far, and those that dropped something. */
-  uint64_t segment_size;        /* Bytes in a segment file of this log. */
-  uint64_t disk_bytes;          /* Bytes on disk: segments, spares, manifest. */
-  uint64_t segments;            /* Segments that hold records. */
-  uint64_t spares;              /* Files prepared or kept for coming segments. */
-  uint64_t appends;             /* Since this opening: calls that appended. */
-  uint64_t records;             /* Since this opening: records appended. */
-  uint64_t appended_bytes;      /* Since this opening: bytes appended, headers and padding
-                                 * included. */
-  uint64_t writes;              /* Since this opening: writes to segments. */
-  uint64_t syncs;               /* Since this opening: syncs of segments. */
-  uint64_t rotations;           /* Since this opening: segments begun. */
-  uint64_t recycled;            /* Since this opening: segments begun in a forgotten one's
-                                 * blocks. */
-  uint32_t poisoned;            /* 1 if a failed write or sync has poisoned the handle, else 0. */
-  uint32_t reserved;            /* Reserved, 0. */
-  uint64_t pins;                /* Pins that keep something or could, as this handle saw them
-                                 * last: when it opened the log, and when it last had forgotten
-                                 * segments to drop. wal_pin_list tells how they are now. */
-  uint64_t pins_lost;           /* Pins that reached their limit and were lost. */
-  uint64_t pins_damaged;        /* Files of pins that are damaged. While there is one, nothing
-                                 * is dropped. */
-  uint64_t pinned_seq;          /* The lowest seq of any pin; UINT64_MAX if there is none, 0 if
-                                 * one is damaged. */
-  uint64_t pinned_bytes;        /* Bytes of forgotten segments that are on disk because pins
-                                 * need them. */
+  uint64_t last_seq;               /* Last record appended, 0 if there never was one. */
+  uint64_t durable_seq;            /* Last record known to be durable. */
+  uint64_t checkpoint_seq;         /* Highest n of any checkpoint. */
+  uint64_t checkpoint_covered;     /* What the host declared with it. */
+  uint64_t oldest_seq;             /* Oldest record kept; last_seq + 1 if there is none. */
+  uint64_t floor_seq;              /* Records up to here have been forgotten. */
+  uint64_t epoch;                  /* Unclean openings so far, and those that dropped
+                                    * something. */
+  uint64_t segment_size;           /* Bytes in a segment file of this log. */
+  uint64_t disk_bytes;             /* Bytes on disk: segments, spares, manifest. */
+  uint64_t segments;               /* Segments that hold records. */
+  uint64_t spares;                 /* Files prepared or kept for coming segments. */
+  uint64_t appends;                /* Since this opening: calls that appended. */
+  uint64_t records;                /* Since this opening: records appended. */
+  uint64_t appended_bytes;         /* Since this opening: bytes appended, headers and padding
+                                    * included. */
+  uint64_t writes;                 /* Since this opening: writes to segments. */
+  uint64_t syncs;                  /* Since this opening: syncs of segments. */
+  uint64_t rotations;              /* Since this opening: segments begun. */
+  uint64_t recycled;               /* Since this opening: segments begun in a forgotten one's
+                                    * blocks. */
+  uint32_t poisoned;               /* 1 if a failed write or sync has poisoned the handle, else
+                                    * 0. */
+  uint32_t reserved;               /* Reserved, 0. */
+  uint64_t spares_ready;           /* Of the spares, those that are prepared: an append can go
+                                    * on in them at once. */
+  uint64_t segments_forgotten;     /* Of the segments, those that are forgotten and not yet
+                                    * removed, perhaps for an open cursor. */
+  uint64_t checkpoints;            /* Since this opening: checkpoints. */
+  uint64_t truncations;            /* Since this opening: truncations that forgot something. */
+  uint64_t synced_records;         /* Since this opening: records that syncs made durable. */
+  uint64_t group_max_records;      /* The most records that one sync made durable. */
+  uint64_t sync_us;                /* Since this opening: time spent in syncs, in microseconds. */
+  uint64_t sync_max_us;            /* The longest sync, in microseconds. */
+  uint64_t sync_running_us;        /* How long the sync under way has taken so far, in
+                                    * microseconds; 0 if there is none. */
+  uint64_t failures;               /* Since this opening: failures of the log's own work (a
+                                    * write, a sync, a segment that could not be prepared or
+                                    * removed, the manifest), told by a call or not. */
+  uint64_t last_error_us;          /* When the last of them was, in microseconds since 1970; 0
+                                    * if there was none. */
+  uint64_t last_error_seq;         /* First record that it concerns, 0 if none. */
+  uint64_t last_error_seq_last;    /* Last record that it concerns, 0 if none or only
+                                    * last_error_seq. */
+  uint64_t last_error_segment;     /* The segment that it concerns, 0 if none. */
+  int32_t last_error_code;         /* Its status, WAL_OK if there was none. */
+  int32_t last_error_os_error;     /* The operating system's error number with it, 0 if none. */
+  uint64_t pins;                   /* Pins that keep something or could, as this handle saw
+                                    * them last: when it opened the log, and when it last had
+                                    * forgotten segments to drop. wal_pin_list tells how they
+                                    * are now. */
+  uint64_t pins_lost;              /* Pins that reached their limit and were lost. */
+  uint64_t pins_damaged;           /* Files of pins that are damaged. While there is one,
+                                    * nothing is dropped. */
+  uint64_t pinned_seq;             /* The lowest seq of any pin; UINT64_MAX if there is none, 0
+                                    * if one is damaged. */
+  uint64_t pinned_bytes;           /* Bytes of forgotten segments that are on disk because pins
+                                    * need them. */
+  uint64_t group_histogram[24];    /* Since this opening: syncs by the records that each made
+                                    * durable. */
+  uint64_t sync_us_histogram[24];  /* Since this opening: syncs by the microseconds that each
+                                    * took. */
 } wal_stat_t;
 
 /**
@@ -702,7 +770,8 @@ WAL_API void wal_options_init(wal_options_t *options, size_t size);
  *           On every error nothing can have been appended, and no handle exists; a log that was
  *           to be created may be there, empty.
  * Threads:  any, any time.
- * Lifetime: the handle lives until wal_close. dir and options are not kept.
+ * Lifetime: the handle lives until wal_close. dir and options are not kept, but for log_callback
+ *           and log_context, which must be good until wal_close has returned.
  */
 WAL_API WAL_MUST_USE wal_status_t
 wal_open(const char *dir, const wal_options_t *options, wal_t **out, wal_error_t *err);
@@ -1063,7 +1132,8 @@ wal_pin_create(const char *dir, const char *name, uint64_t seq, uint64_t max_byt
  *
  * Returns:  WAL_OK;
  *           WAL_E_NOT_FOUND (no such pin, or no log), WAL_E_RANGE (seq is below its present one);
- *           WAL_E_GAP (the pin is lost: records seq to seq_last may be gone; drop it, begin anew);
+ *           WAL_E_GAP (the pin is lost: records seq to seq_last may be gone; drop it and begin
+ *           anew);
  *           WAL_E_LOCKED, WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_MEMORY:
  *           it is where it was or where it was to go; WAL_E_PANIC.
  * Threads:  any, any time.

@@ -3,13 +3,14 @@
 use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::marker::PhantomData;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::slice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wal_engine::error::Error;
 use wal_engine::format::batch::BatchEntry;
-use wal_engine::log::{Entries, Entry, Log, Pieces, Replay};
+use wal_engine::log::{Entries, Entry, Event, Listener, Log, Pieces, Replay};
 use wal_engine::memory;
 use wal_engine::storage::posix::Directory;
 
@@ -17,6 +18,7 @@ use crate::append::{WalEntry, WalPackedEntry};
 use crate::check::{self, MAX_BYTES, invalid, too_large};
 use crate::error::WalError;
 use crate::handle::{Wal, WalCursor, take};
+use crate::message::sentence;
 use crate::options::WalOptions;
 use crate::status::{WAL_E_PANIC, WalStatus};
 use crate::text::DirName;
@@ -233,12 +235,16 @@ impl Caller {
             return Err(invalid("options->struct_size is wrong: call wal_options_init first"));
         }
         let known = size.min(size_of::<WalOptions>());
-        // SAFETY: the caller's struct has `size` bytes, by its promise. `WalOptions` has integers only, so any bytes make one.
+        // SAFETY: the caller's struct has `size` bytes, by its promise. `WalOptions` has integers and pointers that may be NULL, so any bytes make one.
         unsafe { core::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut local).cast::<u8>(), known) };
         // SAFETY: as above; `known` is at most `size`.
         let unknown = unsafe { slice::from_raw_parts(options.cast::<u8>().add(known), size - known) };
         if unknown.iter().any(|&byte| byte != 0) {
             return Err(invalid("options set something that this version of the library does not know"));
+        }
+        if size < offset_of!(WalOptions, log_context) + size_of::<*mut c_void>() {
+            // From a program that knows no callback; a part of a pointer would be none.
+            local.log_callback = None;
         }
         Ok(local)
     }
@@ -320,6 +326,36 @@ impl Caller {
     pub(crate) fn take_cursor(&self, cursor: *mut WalCursor) -> Option<WalCursor> {
         // SAFETY: an open cursor that nobody else uses, by the caller's promise.
         NonNull::new(cursor).map(|cursor| unsafe { take(cursor) })
+    }
+}
+
+/// A host's log callback.
+pub(crate) struct Callback {
+    call: unsafe extern "C" fn(*mut c_void, u32, *const c_char),
+    context: *mut c_void,
+    dir: DirName,
+}
+
+// SAFETY: the header says that the log calls from any thread, so the host made function and context for that.
+unsafe impl Send for Callback {}
+// SAFETY: as above; the log calls from one thread at a time.
+unsafe impl Sync for Callback {}
+
+impl Callback {
+    /// What the options name, if anything, for a log in `dir`.
+    pub(crate) fn of(options: &WalOptions, dir: DirName) -> Result<Option<Box<dyn Listener>>, Error> {
+        let Some(call) = options.log_callback else {
+            return Ok(None);
+        };
+        Ok(Some(memory::boxed(Callback { call, context: options.log_context, dir })?))
+    }
+}
+
+impl Listener for Callback {
+    fn hear(&self, event: &Event) {
+        let text = sentence(event, &self.dir);
+        // SAFETY: the function and its context are good until wal_close returns, by the caller's promise; the log calls nobody afterwards.
+        unsafe { (self.call)(self.context, event.level() as u32, text.bytes().as_ptr().cast()) };
     }
 }
 

@@ -54,14 +54,10 @@ impl WalError {
             (Place::File(name), Some(offset)) => write!(message, "{}/{name} at byte {offset}: ", dir.as_str()),
         };
         let _ = write!(message, "{}", Error { place: Place::Call, ..*error });
-        let segment = match error.place {
-            Place::File(name) => u64::from(name.index()),
-            Place::Call | Place::Directory => 0,
-        };
         WalError {
             seq: error.seq,
             seq_last: error.seq_last,
-            segment,
+            segment: segment_of(error),
             offset,
             os_error: error.os_error,
             ..bare(error.code as i32, &message)
@@ -74,6 +70,14 @@ impl WalError {
         message.push("a bug in this library was caught, the handle is unusable from now on; close it and open the log again: ");
         message.push(text);
         bare(code, &message)
+    }
+}
+
+/// The number in the name of the file concerned, 0 if there is none.
+pub(crate) fn segment_of(error: &Error) -> u64 {
+    match error.place {
+        Place::File(name) => u64::from(name.index()),
+        Place::Call | Place::Directory => 0,
     }
 }
 

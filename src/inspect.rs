@@ -2,12 +2,12 @@
 
 use core::ffi::{CStr, c_char};
 
-use wal_engine::error::{Error, Place};
+use wal_engine::error::Error;
 use wal_engine::log::{self, Report};
 use wal_engine::storage::posix::Directory;
 
 use crate::check::invalid;
-use crate::error::WalError;
+use crate::error::{WalError, segment_of};
 use crate::handle::Wal;
 use crate::options::WalOptions;
 use crate::status::{WAL_OK, WalStatus};
@@ -97,10 +97,6 @@ const _: () = assert!(size_of::<WalReport>() == 28 * 8 + 16 + 6 * 4);
 
 impl From<&Report> for WalReport {
     fn from(report: &Report) -> WalReport {
-        let segment = |error: &Error| match error.place {
-            Place::File(name) => u64::from(name.index()),
-            Place::Call | Place::Directory => 0,
-        };
         let damage = report.damage.as_ref();
         WalReport {
             epoch: report.epoch,
@@ -120,7 +116,7 @@ impl From<&Report> for WalReport {
             dropped_offset: report.dropped_offset,
             dropped_bytes: report.dropped_bytes,
             dropped_frames: report.dropped_frames,
-            damage_segment: damage.map_or(0, segment),
+            damage_segment: damage.map_or(0, segment_of),
             damage_offset: damage.and_then(|error| error.offset).unwrap_or(0),
             damage_seq: damage.map_or(0, |error| error.seq),
             damage_seq_last: damage.map_or(0, |error| error.seq_last),

@@ -17,6 +17,7 @@ mod version;
 mod status;
 
 mod error;
+mod message;
 mod options;
 
 mod log;
@@ -39,6 +40,7 @@ pub use error::WalError;
 pub use handle::{Wal, WalCursor};
 pub use inspect::*;
 pub use log::*;
+pub use message::*;
 pub use options::*;
 pub use pin::*;
 pub use replay::*;

@@ -6,6 +6,7 @@ use wal_engine::config::OpenKind;
 use wal_engine::log::Log;
 use wal_engine::storage::posix::{Directory, fork};
 
+use crate::boundary::Callback;
 use crate::check::invalid;
 use crate::error::WalError;
 use crate::handle::{Room, Wal};
@@ -32,7 +33,8 @@ use crate::text::DirName;
 ///           On every error nothing can have been appended, and no handle exists; a log that was
 ///           to be created may be there, empty.
 /// Threads:  any, any time.
-/// Lifetime: the handle lives until wal_close. dir and options are not kept.
+/// Lifetime: the handle lives until wal_close. dir and options are not kept, but for log_callback
+///           and log_context, which must be good until wal_close has returned.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions, out: *mut *mut Wal, err: *mut WalError) -> WalStatus {
@@ -47,7 +49,8 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions
         let modes = options.modes()?;
         let room = Room::new()?;
         let generation = fork::generation();
-        let engine = Log::open(Directory::open(path, create, modes)?, &config)?;
+        let listener = Callback::of(&options, name)?;
+        let engine = Log::open_heard(Directory::open(path, create, modes)?, &config, listener)?;
         caller.put(out, room.fill(Wal::new(engine, name, generation)));
         Ok(WAL_OK)
     })

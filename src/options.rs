@@ -1,11 +1,14 @@
 //! `wal_options_t`: what an opening can be told.
 
+use core::ffi::c_void;
+
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::Error;
 use wal_engine::seq;
 use wal_engine::storage::posix::Modes;
 
 use crate::check::{self, invalid};
+use crate::message::WalLogCallback;
 
 /// ## Options: sync_mode
 /// Durable when append returns (default).
@@ -86,9 +89,17 @@ pub struct WalOptions {
     pub file_mode: u32,
     /// Reserved, 0.
     pub reserved: [u64; 7],
+    /// Hears what happens beside the answers of calls: see wal_log_callback_t. NULL: nobody.
+    pub log_callback: WalLogCallback,
+    /// What it gets as its first argument.
+    pub log_context: *mut c_void,
+    /// The callback hears of a sync that took as many microseconds. 0: 1 second.
+    pub slow_sync_us: u32,
+    /// Reserved, 0.
+    pub reserved_2: u32,
 }
 
-const _: () = assert!(size_of::<WalOptions>() == 128);
+const _: () = assert!(size_of::<WalOptions>() == 128 + 2 * size_of::<usize>() + 8);
 
 impl WalOptions {
     pub(crate) const DEFAULT: WalOptions = WalOptions {
@@ -106,6 +117,10 @@ impl WalOptions {
         directory_mode: 0,
         file_mode: 0,
         reserved: [0; 7],
+        log_callback: None,
+        log_context: core::ptr::null_mut(),
+        slow_sync_us: 0,
+        reserved_2: 0,
     };
 
     /// What the engine is told. Whether the values go together is the engine's to say.
@@ -132,7 +147,7 @@ impl WalOptions {
             _ => return Err(invalid("open_flags: WAL_OPEN_NEW contradicts the others")),
         };
         check::flags(self.option_flags, WAL_OPTION_NO_THREAD, "option_flags has unknown bits")?;
-        if self.reserved != [0; 7] {
+        if self.reserved != [0; 7] || self.reserved_2 != 0 {
             return Err(invalid("options->reserved must be 0"));
         }
         Ok(Config {
@@ -146,6 +161,7 @@ impl WalOptions {
             batch_interval_us: self.batch_interval_us,
             recycle_segments: self.recycle_segments,
             background: self.option_flags & WAL_OPTION_NO_THREAD == 0,
+            slow_sync_us: self.slow_sync_us,
         })
     }
 
@@ -219,6 +235,7 @@ mod tests {
             options.expected_log_id = [8; 16];
             options.recycle_segments = 9;
             options.option_flags = WAL_OPTION_NO_THREAD;
+            options.slow_sync_us = 10;
         });
         let expected = Config {
             sync_mode: SyncMode::Batch,
@@ -231,6 +248,7 @@ mod tests {
             batch_interval_us: 7,
             recycle_segments: 9,
             background: false,
+            slow_sync_us: 10,
         };
         assert_eq!(config, Ok(expected));
     }
@@ -244,6 +262,7 @@ mod tests {
         assert!(what(|options| options.open_flags = WAL_OPEN_NEW | WAL_OPEN_READ_ONLY).contains("WAL_OPEN_NEW"));
         assert!(what(|options| options.option_flags = 2).contains("option_flags"));
         assert!(what(|options| options.reserved[6] = 1).contains("reserved"));
+        assert!(what(|options| options.reserved_2 = 1).contains("reserved"));
     }
 
     #[test]
@@ -260,6 +279,18 @@ mod tests {
         let options = read(&mut bytes).expect("a struct of an older version");
         assert_eq!((options.sync_mode, options.segment_size, options.reserved), (WAL_SYNC_OS, 0, [0; 7]));
         assert!(read(&mut [0; 4]).is_ok());
+    }
+
+    /// The callback of a struct that ends inside it, or before its context, is nobody's.
+    #[test]
+    fn a_callback_is_taken_whole_or_not_at_all() {
+        let callback = core::mem::offset_of!(WalOptions, log_callback);
+        for size in (callback..size_of::<WalOptions>()).step_by(4) {
+            let mut bytes = [0xFF; size_of::<WalOptions>()];
+            bytes[4..callback].fill(0);
+            let options = read(&mut bytes[..size]).expect("a struct of some version");
+            assert_eq!(options.log_callback.is_some(), size >= callback + 2 * size_of::<usize>(), "{size}");
+        }
     }
 
     #[test]

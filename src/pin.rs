@@ -151,7 +151,8 @@ pub unsafe extern "C" fn wal_pin_create(
 ///
 /// Returns:  WAL_OK;
 ///           WAL_E_NOT_FOUND (no such pin, or no log), WAL_E_RANGE (seq is below its present one);
-///           WAL_E_GAP (the pin is lost: records seq to seq_last may be gone; drop it, begin anew);
+///           WAL_E_GAP (the pin is lost: records seq to seq_last may be gone; drop it and begin
+///           anew);
 ///           WAL_E_LOCKED, WAL_E_INVALID, WAL_E_CORRUPT, WAL_E_FORMAT, WAL_E_IO, WAL_E_NO_MEMORY:
 ///           it is where it was or where it was to go; WAL_E_PANIC.
 /// Threads:  any, any time.

@@ -1,10 +1,18 @@
 //! Positions and counters.
 
-use crate::error::WalError;
+use wal_engine::log::{BUCKETS, Stat};
+
+use crate::error::{WalError, segment_of};
 use crate::handle::Wal;
 use crate::status::{WAL_OK, WalStatus};
 
-/// Where a log stands and what it has done. Grows in later versions.
+/// ## wal_stat
+/// Members of a histogram.
+pub const WAL_STAT_BUCKETS: u32 = 24;
+
+/// Where a log stands and what it has done. Grows in later versions. A histogram's member 0 counts
+/// zeros, member i the numbers from 2^(i-1) up to but not including 2^i, the last one all larger
+/// ones, too.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct WalStat {
@@ -48,6 +56,39 @@ pub struct WalStat {
     pub poisoned: u32,
     /// Reserved, 0.
     pub reserved: u32,
+    /// Of the spares, those that are prepared: an append can go on in them at once.
+    pub spares_ready: u64,
+    /// Of the segments, those that are forgotten and not yet removed, perhaps for an open cursor.
+    pub segments_forgotten: u64,
+    /// Since this opening: checkpoints.
+    pub checkpoints: u64,
+    /// Since this opening: truncations that forgot something.
+    pub truncations: u64,
+    /// Since this opening: records that syncs made durable.
+    pub synced_records: u64,
+    /// The most records that one sync made durable.
+    pub group_max_records: u64,
+    /// Since this opening: time spent in syncs, in microseconds.
+    pub sync_us: u64,
+    /// The longest sync, in microseconds.
+    pub sync_max_us: u64,
+    /// How long the sync under way has taken so far, in microseconds; 0 if there is none.
+    pub sync_running_us: u64,
+    /// Since this opening: failures of the log's own work (a write, a sync, a segment that could
+    /// not be prepared or removed, the manifest), told by a call or not.
+    pub failures: u64,
+    /// When the last of them was, in microseconds since 1970; 0 if there was none.
+    pub last_error_us: u64,
+    /// First record that it concerns, 0 if none.
+    pub last_error_seq: u64,
+    /// Last record that it concerns, 0 if none or only last_error_seq.
+    pub last_error_seq_last: u64,
+    /// The segment that it concerns, 0 if none.
+    pub last_error_segment: u64,
+    /// Its status, WAL_OK if there was none.
+    pub last_error_code: i32,
+    /// The operating system's error number with it, 0 if none.
+    pub last_error_os_error: i32,
     /// Pins that keep something or could, as this handle saw them last: when it opened the log,
     /// and when it last had forgotten segments to drop. wal_pin_list tells how they are now.
     pub pins: u64,
@@ -59,10 +100,66 @@ pub struct WalStat {
     pub pinned_seq: u64,
     /// Bytes of forgotten segments that are on disk because pins need them.
     pub pinned_bytes: u64,
+    /// Since this opening: syncs by the records that each made durable.
+    pub group_histogram: [u64; 24],
+    /// Since this opening: syncs by the microseconds that each took.
+    pub sync_us_histogram: [u64; 24],
 }
 
 // Without padding, so that every byte that a caller gets has a value.
-const _: () = assert!(size_of::<WalStat>() == 23 * 8 + 2 * 4);
+const _: () = assert!(size_of::<WalStat>() == (18 + 14 + 5 + 2 * BUCKETS) * 8 + 4 * 4);
+const _: () = assert!(WAL_STAT_BUCKETS as usize == BUCKETS && BUCKETS == 24);
+
+impl From<&Stat> for WalStat {
+    fn from(now: &Stat) -> WalStat {
+        let error = now.failures.last.as_ref();
+        WalStat {
+            last_seq: now.last_seq,
+            durable_seq: now.durable_seq,
+            checkpoint_seq: now.checkpoint_seq,
+            checkpoint_covered: now.checkpoint_covered,
+            oldest_seq: now.oldest_seq,
+            floor_seq: now.floor_seq,
+            epoch: now.epoch,
+            segment_size: now.segment_bytes,
+            disk_bytes: now.disk_bytes,
+            segments: now.segments,
+            spares: now.spares,
+            appends: now.appends,
+            records: now.records,
+            appended_bytes: now.appended_bytes,
+            writes: now.writes,
+            syncs: now.syncs,
+            rotations: now.rotations,
+            recycled: now.recycled,
+            poisoned: now.poisoned.into(),
+            reserved: 0,
+            spares_ready: now.spares_ready,
+            segments_forgotten: now.segments_forgotten,
+            checkpoints: now.checkpoints,
+            truncations: now.truncations,
+            synced_records: now.groups.sum,
+            group_max_records: now.groups.max,
+            sync_us: now.sync_us.sum,
+            sync_max_us: now.sync_us.max,
+            sync_running_us: now.sync_running_us,
+            failures: now.failures.count,
+            last_error_us: now.failures.last_us,
+            last_error_seq: error.map_or(0, |error| error.seq),
+            last_error_seq_last: error.map_or(0, |error| error.seq_last),
+            last_error_segment: error.map_or(0, segment_of),
+            last_error_code: error.map_or(WAL_OK, |error| error.code as i32),
+            last_error_os_error: error.map_or(0, |error| error.os_error),
+            pins: now.pins.pins,
+            pins_lost: now.pins.lost,
+            pins_damaged: now.pins.damaged,
+            pinned_seq: now.pins.oldest.unwrap_or(u64::MAX),
+            pinned_bytes: now.pinned_bytes,
+            group_histogram: now.groups.buckets,
+            sync_us_histogram: now.sync_us.buckets,
+        }
+    }
+}
 
 /// ## Where the log stands
 /// The seq of the last record appended; 0 before the first. A number that is never given out
@@ -133,35 +230,7 @@ pub unsafe extern "C" fn wal_stat(wal: *const Wal, stat: *mut WalStat, size: usi
     let caller = caller!();
     caller.log(wal, err, |log| {
         caller.need_struct(stat, size, "stat is NULL")?;
-        let now = log.engine.stat();
-        let filled = WalStat {
-            last_seq: now.last_seq,
-            durable_seq: now.durable_seq,
-            checkpoint_seq: now.checkpoint_seq,
-            checkpoint_covered: now.checkpoint_covered,
-            oldest_seq: now.oldest_seq,
-            floor_seq: now.floor_seq,
-            epoch: now.epoch,
-            segment_size: now.segment_bytes,
-            disk_bytes: now.disk_bytes,
-            segments: now.segments,
-            spares: now.spares,
-            appends: now.appends,
-            records: now.records,
-            appended_bytes: now.appended_bytes,
-            writes: now.writes,
-            syncs: now.syncs,
-            rotations: now.rotations,
-            recycled: now.recycled,
-            poisoned: now.poisoned.into(),
-            reserved: 0,
-            pins: now.pins.pins,
-            pins_lost: now.pins.lost,
-            pins_damaged: now.pins.damaged,
-            pinned_seq: now.pins.oldest.unwrap_or(u64::MAX),
-            pinned_bytes: now.pinned_bytes,
-        };
-        caller.put_struct(stat, size, &filled);
+        caller.put_struct(stat, size, &WalStat::from(&log.engine.stat()));
         Ok(WAL_OK)
     })
 }

@@ -368,7 +368,7 @@ struct Layout {
 const LAYOUTS: [Layout; 6] = [
     Layout {
         name: "wal_options_t",
-        size: [128, 128],
+        size: [152, 144],
         members: &[
             ("struct_size", 0, 0),
             ("sync_mode", 4, 4),
@@ -384,6 +384,10 @@ const LAYOUTS: [Layout; 6] = [
             ("directory_mode", 64, 64),
             ("file_mode", 68, 68),
             ("reserved", 72, 72),
+            ("log_callback", 128, 128),
+            ("log_context", 136, 132),
+            ("slow_sync_us", 144, 136),
+            ("reserved_2", 148, 140),
         ],
     },
     Layout {
@@ -420,7 +424,18 @@ const LAYOUTS: [Layout; 6] = [
             ("reserved", 52, 36),
         ],
     },
-    Layout { name: "wal_stat_t", size: [152, 152], members: &[("last_seq", 0, 0), ("recycled", 136, 136), ("poisoned", 144, 144)] },
+    Layout {
+        name: "wal_stat_t",
+        size: [696, 696],
+        members: &[
+            ("last_seq", 0, 0),
+            ("recycled", 136, 136),
+            ("poisoned", 144, 144),
+            ("spares_ready", 152, 152),
+            ("pins", 272, 272),
+            ("sync_us_histogram", 504, 504),
+        ],
+    },
     Layout {
         name: "wal_report_t",
         size: [264, 264],

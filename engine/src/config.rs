@@ -19,6 +19,8 @@ pub const DEFAULT_BATCH_RECORDS: u32 = 1000;
 pub const DEFAULT_RECYCLE_SEGMENTS: u32 = 8;
 /// As `recycle_segments`: keep none.
 pub const RECYCLE_NONE: u32 = u32::MAX;
+/// A sync that takes as long is told of when nothing else is asked for, in microseconds.
+pub const DEFAULT_SLOW_SYNC_US: u32 = 1_000_000;
 /// `SyncMode::Os` and `SyncMode::None` sync after this many bytes, which bounds what an unclean opening has to copy.
 pub const BACKGROUND_SYNC_BYTES: u64 = 16 << 20;
 /// Size of each of the two commit buffers and of a cursor's read buffer, in bytes.
@@ -88,6 +90,8 @@ pub struct Config {
     pub recycle_segments: u32,
     /// Whether a background thread may be started.
     pub background: bool,
+    /// A sync that takes as long is told of, in microseconds; 0 = default.
+    pub slow_sync_us: u32,
 }
 
 impl Default for Config {
@@ -103,6 +107,7 @@ impl Default for Config {
             batch_interval_us: 0,
             recycle_segments: 0,
             background: true,
+            slow_sync_us: 0,
         }
     }
 }
@@ -149,6 +154,9 @@ impl Config {
         }
         if self.batch_records == 0 {
             self.batch_records = DEFAULT_BATCH_RECORDS;
+        }
+        if self.slow_sync_us == 0 {
+            self.slow_sync_us = DEFAULT_SLOW_SYNC_US;
         }
         self.recycle_segments = match self.recycle_segments {
             0 => DEFAULT_RECYCLE_SEGMENTS,

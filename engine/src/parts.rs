@@ -2,6 +2,7 @@
 
 use crate::bell::Bell;
 use crate::chain::Chain;
+use crate::events::Events;
 use crate::manifest::ManifestFile;
 use crate::memory::Shared;
 use crate::pins::Keeper;
@@ -22,6 +23,8 @@ pub struct Parts<S: Storage> {
     pub pins: Shared<Keeper<S>>,
     /// The way to the background thread.
     pub bell: Shared<Bell>,
+    /// What the host hears of.
+    pub events: Shared<Events>,
 }
 
 impl<S: Storage> Clone for Parts<S> {
@@ -33,6 +36,7 @@ impl<S: Storage> Clone for Parts<S> {
             chain: self.chain.clone(),
             pins: self.pins.clone(),
             bell: self.bell.clone(),
+            events: self.events.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-pub use crate::storage::posix::Thread;
+pub use crate::storage::posix::{Thread, unix_time_us};
 pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 pub use std::sync::{MutexGuard, OnceLock};
 pub use std::time::Instant;

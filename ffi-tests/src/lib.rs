@@ -66,6 +66,7 @@ pub const RUNNER: Program<'static> = Program {
         "arguments.c",
         "panics.c",
         "pins.c",
+        "watching.c",
     ],
     arguments: &[],
 };

@@ -205,6 +205,17 @@ c_tests! {
         a_panic_in_an_opening_leaves_nothing_behind,
         a_panic_in_a_cursor_breaks_that_cursor_alone,
     }
+    watching {
+        a_logs_life_is_told_in_order,
+        a_recovery_is_told,
+        damage_is_told_with_what_it_took,
+        a_poisoned_handle_is_told_once_and_remembered,
+        a_callback_may_use_the_log,
+        a_spare_that_cannot_be_had_is_told_by_the_background_thread,
+        a_slow_sync_is_seen_while_it_runs_and_told_afterwards,
+        the_numbers_add_up,
+        messages_of_many_threads_come_one_at_a_time,
+    }
 }
 
 #[test]

@@ -17,6 +17,10 @@ use wal_prove::pins::{CALLS, Call, STARTS, Setting, Tried, Wrong, explore, with_
 use wal_prove::watched::Watcher;
 use wal_sim::{Budget, Disk, Image};
 
+/// A call that is watched, and one that is made within it.
+type Step = Box<dyn Fn()>;
+type SharedStep = Box<dyn Fn() + Send + Sync>;
+
 const BUDGET: Budget = Budget { exhaustive: 3, samples: 8, torn: 6, seed: 5 };
 
 const ALWAYS: Setting = Setting { mode: SyncMode::Always, recycle: true, start: STARTS[0], believes: false };
@@ -151,7 +155,7 @@ fn pins_are_made_while_the_log_forgets() {
                     let count = Arc::clone(&calls);
                     let is_now = move || count.fetch_add(1, Ordering::SeqCst) + 1 == at;
                     let (watched, other) = if is_in_truncation { (host, pinner) } else { (pinner, host) };
-                    let (body, within): (Box<dyn Fn()>, Box<dyn Fn() + Send + Sync>) =
+                    let (body, within): (Step, SharedStep) =
                         if is_in_truncation { (Box::new(forget), Box::new(create)) } else { (Box::new(create), Box::new(forget)) };
                     watched.set(move |_, _, _| {
                         if is_now() {

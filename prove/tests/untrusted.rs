@@ -135,7 +135,8 @@ fn try_everything<S: Storage>(storage: impl Fn() -> S) -> (Duration, usize) {
                 let Ok(log) = Log::open(storage(), &config) else {
                     return;
                 };
-                if let Ok(mut cursor) = log.replay(seq::OLDEST, ReplayOptions { raw: true, unsynced: true, skip_lost: true, pinned: false }) {
+                if let Ok(mut cursor) = log.replay(seq::OLDEST, ReplayOptions { raw: true, unsynced: true, skip_lost: true, pinned: false })
+                {
                     while let Ok(Some(_)) = cursor.next() {}
                 }
                 let _refused = log.append(OP_PUT, b"", b"x");

@@ -1,7 +1,7 @@
 //! Appending records.
 
 use super::state::{Mark, State};
-use super::{Committer, Guard, add};
+use super::{Committer, Guard};
 use crate::config::{SEGMENT_OVERHEAD_BYTES, SyncMode};
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OP_CHECKPOINT};
@@ -116,8 +116,8 @@ impl<S: Storage> Committer<S> {
             self.mark_written(&mut state, mark);
         }
         self.last_seq.store(state.tail.seq, Ordering::Release);
-        add(&self.counters.appends, 1);
-        add(&self.counters.bytes, len);
+        state.counts.appends += 1;
+        state.counts.bytes += len;
         let last = state.tail.seq;
         Ok((state, last))
     }

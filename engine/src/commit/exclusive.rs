@@ -2,7 +2,7 @@
 
 use super::append::watermark;
 use super::state::{Active, Mark};
-use super::{Committer, Guard, add, poisoned};
+use super::{Committer, Guard, poisoned};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{FRAME_ALIGN, FRAME_HEADER_LEN};
@@ -109,7 +109,9 @@ impl<S: Storage> Committer<S> {
             }
             Err(failed) => {
                 if failed.is_final {
-                    self.fail(&mut state);
+                    self.fail(&mut state, failed.error);
+                } else {
+                    self.parts.events.note(failed.error);
                 }
                 Err(failed.told())
             }
@@ -144,7 +146,10 @@ impl<S: Storage> Committer<S> {
                 state = after;
                 outcome
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.parts.events.note(error);
+                Err(error)
+            }
         };
         self.release(&mut state);
         outcome?;
@@ -186,7 +191,7 @@ impl<S: Storage> Committer<S> {
             .chain
             .append((link.end, state.tail), Segment { header: next.header, first_seq: open.first_seq, before: open.before, end: None });
         self.enter(&mut state, next.header, next.file, open, Placed::default(), next.header.data_start);
-        add(&self.counters.rotations, 1);
+        state.counts.rotations += 1;
         (state, Ok(()))
     }
 
@@ -218,7 +223,7 @@ impl<S: Storage> Committer<S> {
         let behind = padded(u64::from(header.payload_len)) - u64::from(header.payload_len) + blank_len(end, segment.capacity) as u64;
         let written = stream(&*file, base, &encoded, payload, behind as usize);
         let mut state = self.lock();
-        add(&self.counters.writes, 1);
+        state.counts.writes += 1;
         let outcome = match written {
             Ok(()) => {
                 state.last_frame = Placed { offset: base, crc };
@@ -320,7 +325,7 @@ impl<S: Storage> Committer<S> {
             }
             Err(failed) => {
                 if failed.is_final {
-                    self.fail(&mut state);
+                    self.fail(&mut state, failed.error);
                 }
                 Err(failed)
             }

@@ -3,13 +3,14 @@
 use std::mem;
 
 use super::state::{Mark, State, TakenBack};
-use super::{Committer, Guard, add, doubting, poisoned};
+use super::{Committer, Guard, doubting, elapsed_us, poisoned};
 use crate::error::{Code, Error, Result};
+use crate::events::Event;
 use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
 use crate::seq::{self, Seq};
 use crate::storage::{File, IoError, Storage};
-use crate::sync::Ordering;
+use crate::sync::{Instant, Ordering};
 
 /// What a failed write is overwritten with.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -168,18 +169,27 @@ impl<S: Storage> Committer<S> {
         // Captured before the sync begins: what is written while it runs may or may not be part of it.
         let mark = state.written;
         let file = state.active.file.clone();
-        state.sync_runs = true;
+        let began = Instant::now();
+        state.sync_began = Some(began);
         drop(state);
         let synced = file.sync();
+        let duration_us = elapsed_us(began);
         #[cfg(wal_plants)]
         let synced = synced.or_else(|io| if crate::plants::Mistake::SyncIsRetried.is_planted() { file.sync() } else { Err(io) });
         let mut state = self.lock();
         #[cfg(wal_plants)]
         let mark = crate::plants::Mistake::SyncedCountsLater.or(state.written, mark);
-        state.sync_runs = false;
-        add(&self.counters.syncs, 1);
+        state.sync_began = None;
+        state.counts.syncs += 1;
+        state.counts.sync_us.add(duration_us);
+        if duration_us >= self.slow_sync_us {
+            let records = mark.tail.seq - state.synced.tail.seq;
+            self.parts.events.say(Event::SlowSync { duration_us, records });
+        }
         match synced {
             Ok(()) if state.failure.is_none() => {
+                let group = mark.tail.seq - state.synced.tail.seq;
+                state.counts.groups.add(group);
                 self.mark_synced(&mut state, mark);
                 (state, Ok(()))
             }
@@ -188,10 +198,10 @@ impl<S: Storage> Committer<S> {
                 (state, error)
             }
             Err(io) => {
-                self.fail(&mut state);
                 let name = FileName::Segment(state.active.header.index);
                 let error =
                     io.in_file(name, "cannot sync the segment: what was not synced before is in doubt; close the log and open it again");
+                self.fail(&mut state, error);
                 let error = in_doubt(error, &state);
                 (state, Err(error))
             }
@@ -224,7 +234,7 @@ impl<S: Storage> Committer<S> {
         buffer.restart(0);
         let mut state = self.lock();
         state.idle = buffer;
-        add(&self.counters.writes, 1);
+        state.counts.writes += 1;
         match written {
             Ok(()) => {
                 self.mark_written(&mut state, mark);
@@ -249,7 +259,7 @@ impl<S: Storage> Committer<S> {
         let error = io.in_file(name, "cannot write to the segment; these records were not appended").at(from);
         let good = state.written.tail.seq;
         if state.failure.is_some() || state.accepted > good {
-            self.fail(&mut state);
+            self.fail(&mut state, error);
             let error = in_doubt(error, &state);
             return (state, Err(error));
         }
@@ -260,7 +270,7 @@ impl<S: Storage> Committer<S> {
         // Counted as one of them, so that it does not end before the range is clean.
         self.waiting_calls.fetch_add(1, Ordering::SeqCst);
         // Never two syncs of one file at once: the kernel tells of a lost page only one of them.
-        while state.sync_runs {
+        while state.sync_began.is_some() && state.failure.is_none() {
             state = self.wait(state);
         }
         // After a failed sync of this file another one would prove nothing.
@@ -276,13 +286,15 @@ impl<S: Storage> Committer<S> {
         self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
         if !zeroed || state.failure.is_some() {
             // The records may be there after all, so nobody may hear that they are not.
-            self.fail(&mut state);
+            self.fail(&mut state, error);
             state.taken_back = None;
             self.taking_back.store(false, Ordering::SeqCst);
             let error = in_doubt(error, &state);
             return (state, Err(error));
         }
         state.taken_back = Some(TakenBack { error, good, clean: true });
+        self.parts.events.note(error);
+        self.parts.events.say(Event::TakenBack(error));
         let written = state.written;
         state.tail = written.tail;
         state.last_frame = written.last_frame;

@@ -10,36 +10,29 @@ mod append;
 mod exclusive;
 mod gathering;
 mod group;
+mod histogram;
 mod state;
 mod waiters;
 
 use std::time::Duration;
 
 pub use append::Durability;
+pub use histogram::{BUCKETS, Histogram};
 pub use state::Start;
 
 use crate::config::{BACKGROUND_SYNC_BYTES, Config, SyncMode};
 use crate::error::{Code, Error, Result};
+use crate::events::Event;
 use crate::format::manifest_slot::Bound;
 use crate::parts::Parts;
 use crate::seq::Seq;
 use crate::storage::Storage;
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard, Ordering};
 
 use state::{Failure, State};
 use waiters::Waiters;
 
 /// What was done since the log was opened.
-#[derive(Debug, Default)]
-pub struct Counters {
-    appends: AtomicU64,
-    bytes: AtomicU64,
-    writes: AtomicU64,
-    syncs: AtomicU64,
-    rotations: AtomicU64,
-}
-
-/// A reading of the counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Calls that appended.
@@ -52,6 +45,12 @@ pub struct Counts {
     pub syncs: u64,
     /// Rotations.
     pub rotations: u64,
+    /// Records that each sync made durable.
+    pub groups: Histogram,
+    /// How long each sync took, in microseconds.
+    pub sync_us: Histogram,
+    /// How long the sync that is under way has taken so far, in microseconds; 0 if there is none.
+    pub sync_running_us: u64,
 }
 
 /// See the module's head.
@@ -72,7 +71,7 @@ pub struct Committer<S: Storage> {
     /// Set while a failed write is being taken back: the last of these calls to return lets appends go on.
     taking_back: AtomicBool,
     last_seq: AtomicU64,
-    counters: Counters,
+    slow_sync_us: u64,
 }
 
 type Guard<'a, S> = MutexGuard<'a, State<<S as Storage>::File>>;
@@ -95,7 +94,7 @@ impl<S: Storage> Committer<S> {
             waiting_calls: AtomicU64::new(0),
             taking_back: AtomicBool::new(false),
             last_seq,
-            counters: Counters::default(),
+            slow_sync_us: u64::from(config.slow_sync_us),
         })
     }
 
@@ -114,11 +113,11 @@ impl<S: Storage> Committer<S> {
         self.lock().checkpoints.data_seq_at(seq)
     }
 
-    /// The counters.
-    pub fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { appends, bytes, writes, syncs, rotations } = &self.counters;
-        Counts { appends: read(appends), bytes: read(bytes), writes: read(writes), syncs: read(syncs), rotations: read(rotations) }
+    /// What was done so far, and whether a failure poisoned the handle.
+    pub fn counts(&self) -> (Counts, bool) {
+        let state = self.lock();
+        let sync_running_us = state.sync_began.map_or(0, elapsed_us);
+        (Counts { sync_running_us, ..state.counts }, state.failure.is_some())
     }
 
     /// Whether a failure poisoned the handle.
@@ -127,15 +126,15 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Poisons the handle: for failures that happen outside, after which nothing more may be acknowledged.
-    pub fn poison(&self) {
+    pub fn poison(&self, error: Error) {
         let mut state = self.lock();
-        self.fail(&mut state);
+        self.fail(&mut state, error);
     }
 
     /// The same, and what the call that met such a failure returns: the records that are in doubt with it.
     pub fn poison_with(&self, error: Error) -> Error {
         let mut state = self.lock();
-        self.fail(&mut state);
+        self.fail(&mut state, error);
         doubting(error, state.failure)
     }
 
@@ -193,21 +192,23 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Poisons the handle. What is not known to be durable is in doubt from here on.
-    fn fail(&self, state: &mut State<S::File>) {
+    /// Poisons the handle because of `error`. What is not known to be durable is in doubt from here on.
+    fn fail(&self, state: &mut State<S::File>, error: Error) {
         if state.failure.is_none() {
             state.failure = Some(Failure { durable: state.synced.tail.seq, last: state.tail.seq });
             // Cursors stop at the durable seq, whatever they were asked to show.
             self.parts.chain.publish_readable(state.synced.tail.seq);
             self.parts.chain.wake();
+            let error = doubting(error, state.failure);
+            self.parts.events.note(error);
+            self.parts.events.say(Event::Poisoned(error));
         }
         self.wake(state);
     }
 }
 
-/// Adds to a counter. Counters change only under the lock, so that this need not be one indivisible step.
-fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+fn elapsed_us(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A failure's own error, with the records that are in doubt because of it.

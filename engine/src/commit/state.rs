@@ -1,7 +1,7 @@
 //! What the committer's lock protects.
 
 use super::gathering::Gathering;
-use super::poisoned;
+use super::{Counts, poisoned};
 use crate::config::BUFFER_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::format::control::{Checkpoint, Open};
@@ -10,6 +10,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::memory::Shared;
 use crate::segment::buffer::{CommitBuffer, Placed};
 use crate::seq::{Seq, Tail};
+use crate::sync::Instant;
 
 /// The segment that is appended to.
 pub(super) struct Active<F> {
@@ -83,8 +84,8 @@ pub(super) struct State<F> {
     pub(super) dirty: bool,
     pub(super) writing: bool,
     pub(super) syncing: bool,
-    /// A sync of the active segment is under way, by whoever holds the syncing role or is exclusive.
-    pub(super) sync_runs: bool,
+    /// When the sync of the active segment began that is under way, by whoever holds the syncing role or is exclusive.
+    pub(super) sync_began: Option<Instant>,
     pub(super) exclusive: bool,
     /// Threads that wait to be exclusive: appends let them go first.
     pub(super) exclusive_wanted: u32,
@@ -97,6 +98,7 @@ pub(super) struct State<F> {
     pub(super) timer_set: bool,
     /// The background thread was asked for a sync and has not begun it.
     pub(super) sync_rung: bool,
+    pub(super) counts: Counts,
 }
 
 impl<F> State<F> {
@@ -122,7 +124,7 @@ impl<F> State<F> {
             dirty: false,
             writing: false,
             syncing: false,
-            sync_runs: false,
+            sync_began: None,
             exclusive: false,
             exclusive_wanted: 0,
             waiting_for_role: 0,
@@ -132,6 +134,7 @@ impl<F> State<F> {
             shut: false,
             timer_set: false,
             sync_rung: false,
+            counts: Counts::default(),
         })
     }
 

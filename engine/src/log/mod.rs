@@ -10,6 +10,7 @@ use crate::chain::Chain;
 use crate::config::LogId;
 use crate::cursor::Cursor;
 use crate::error::{Code, Error, Result};
+use crate::events::Events;
 use crate::format::constants::MANIFEST_LEN;
 use crate::format::control::Checkpoint;
 use crate::memory::Shared;
@@ -18,10 +19,11 @@ use crate::protocol::gap;
 use crate::retention::Forget;
 use crate::seq::{self, Seq};
 use crate::storage::Storage;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Ordering};
 
-pub use crate::commit::Durability;
+pub use crate::commit::{BUCKETS, Durability, Histogram};
 pub use crate::cursor::{Record, ReplayOptions};
+pub use crate::events::{Event, Failures, Level, Listener};
 pub use crate::recovery::Report;
 pub use crate::segment::payload::{Entries, Entry, Packed, Pieces};
 pub use open::inspect;
@@ -83,6 +85,22 @@ pub struct Stat {
     pub pins: Held,
     /// Bytes of forgotten segments that stand on disk for the sake of pins.
     pub pinned_bytes: u64,
+    /// Of the spares, those that are ready to be written to.
+    pub spares_ready: u64,
+    /// Of the segments, those that are forgotten and wait to be dropped, perhaps for a cursor to be done with them.
+    pub segments_forgotten: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Truncations that forgot something.
+    pub truncations: u64,
+    /// Records that each sync made durable.
+    pub groups: Histogram,
+    /// How long each sync took, in microseconds.
+    pub sync_us: Histogram,
+    /// How long the sync that is under way has taken so far, in microseconds; 0 if there is none.
+    pub sync_running_us: u64,
+    /// Failures of the log's own work.
+    pub failures: Failures,
 }
 
 /// An open log.
@@ -93,6 +111,7 @@ pub struct Log<S: Storage> {
     found: FoundState,
     /// The highest checkpoint, never held over I/O.
     checkpoint: Mutex<Checkpoint>,
+    events: Shared<Events>,
 }
 
 /// What stays as the opening found it.
@@ -109,29 +128,36 @@ impl<S: Storage> Log<S> {
         self.writer.as_deref().ok_or_else(|| Error::new(Code::ReadOnly, "the log was opened read-only"))
     }
 
+    /// Calls the listener, if there is anything to hear: where every call that can cause an event ends, without a lock.
+    #[inline]
+    fn tell<T>(&self, outcome: Result<T>) -> Result<T> {
+        self.events.deliver();
+        outcome
+    }
+
     /// Appends one record; returns its seq as the sync mode says.
     pub fn append(&self, op: u8, key: &[u8], value: &[u8]) -> Result<Seq> {
-        self.writer()?.committer.append(op, key, value)
+        self.tell(self.writer()?.committer.append(op, key, value))
     }
 
     /// Appends records that are there all or not at all after any crash; returns the last one's seq.
     pub fn append_batch<E: Entries + ?Sized>(&self, entries: &E, durability: Durability) -> Result<Seq> {
-        self.writer()?.committer.append_batch(entries, durability)
+        self.tell(self.writer()?.committer.append_batch(entries, durability))
     }
 
     /// The same for a batch that is put together already.
     pub fn append_packed(&self, packed: &Packed<'_, impl Pieces>, durability: Durability) -> Result<Seq> {
-        self.writer()?.committer.append_packed(packed, durability)
+        self.tell(self.writer()?.committer.append_packed(packed, durability))
     }
 
     /// Returns once everything up to `seq` is durable; `seq::LAST` stands for everything appended so far.
     pub fn sync(&self, seq: Seq) -> Result<()> {
-        self.writer()?.committer.sync(seq)
+        self.tell(self.writer()?.committer.sync(seq))
     }
 
     /// Hands everything appended so far to the operating system.
     pub fn flush(&self) -> Result<()> {
-        self.writer()?.committer.flush().map(|_| ())
+        self.tell(self.writer()?.committer.flush().map(|_| ()))
     }
 
     /// Waits until `seq` is durable, without starting a sync; `seq` may still have to be appended. 0 polls, `u64::MAX` waits for ever.
@@ -140,6 +166,8 @@ impl<S: Storage> Log<S> {
         if seq > seq::MAX {
             return Err(Error::new(Code::Range, "seq is no sequence number"));
         }
+        // What is queued must not wait for as long as this call may.
+        self.events.deliver();
         let mut outcome = Ok(Waited::TimedOut);
         self.chain.wait_until(timeout(timeout_us), || {
             if self.chain.durable() >= seq {
@@ -162,7 +190,10 @@ impl<S: Storage> Log<S> {
 
     /// The host's store durably holds every record up to `covered`; returns the highest seq that this makes safe to truncate to.
     pub fn checkpoint(&self, covered: Seq) -> Result<Seq> {
-        let writer = self.writer()?;
+        self.tell(self.checkpoint_at(self.writer()?, covered))
+    }
+
+    fn checkpoint_at(&self, writer: &Writer<S>, covered: Seq) -> Result<Seq> {
         let checkpoint = match writer.committer.append_checkpoint(covered) {
             Ok((_, checkpoint)) => checkpoint,
             Err((Some(covered), error)) if error.code == Code::NoSpace => {
@@ -180,12 +211,17 @@ impl<S: Storage> Log<S> {
         if highest.n > known.n {
             *known = highest;
         }
+        drop(known);
+        writer.calls.checkpoints.fetch_add(1, Ordering::Relaxed);
         Ok(checkpoint.n)
     }
 
     /// Forgets every record up to `up_to`.
     pub fn truncate(&self, up_to: Seq, unchecked: bool) -> Result<()> {
-        let writer = self.writer()?;
+        self.tell(self.truncate_to(self.writer()?, up_to, unchecked))
+    }
+
+    fn truncate_to(&self, writer: &Writer<S>, up_to: Seq, unchecked: bool) -> Result<()> {
         writer.committer.check_usable()?;
         if !writer.retention.check(up_to, writer.committer.last_seq(), unchecked)? {
             return Ok(());
@@ -199,15 +235,19 @@ impl<S: Storage> Log<S> {
         let forget = Forget { up_to, data_seq };
         let bound = writer.committer.bound();
         writer.retention.forget(forget, bound, |forget| writer.swap(forget)).map_err(|failed| writer.install_failed(failed))?;
+        writer.calls.truncations.fetch_add(1, Ordering::Relaxed);
         if !writer.parts.bell.ring(|work| work.drop = true) {
-            // The records are forgotten, durably: a file that cannot be dropped does not undo that, and the next opening drops it.
-            let _next_opening = writer.parts.pins.drop_segments();
+            writer.drop_segments();
         }
         Ok(())
     }
 
     /// A cursor over every record above `after`; `seq::OLDEST` begins at the oldest one kept.
     pub fn replay(&self, after: Seq, options: ReplayOptions) -> Result<Replay<S>> {
+        self.tell(self.replay_from(after, options))
+    }
+
+    fn replay_from(&self, after: Seq, options: ReplayOptions) -> Result<Replay<S>> {
         if self.chain.is_closed() {
             return Err(Error::new(Code::Closed, "the log has been shut down"));
         }
@@ -256,7 +296,7 @@ impl<S: Storage> Log<S> {
     /// Syncs what is left, marks the log clean and frees everything. The error is the final sync's. A log that is dropped without it is found
     /// as after a crash.
     pub fn close(self) -> Result<()> {
-        self.writer.as_ref().map_or(Ok(()), |writer| writer.close())
+        self.tell(self.writer.as_ref().map_or(Ok(()), |writer| writer.close()))
     }
 
     /// In a child made by `fork`: forgets the handle without touching locks, files or the thread, none of which belong to the child.
@@ -267,7 +307,8 @@ impl<S: Storage> Log<S> {
     /// After a caught panic: nothing may be appended any more.
     pub fn poison(&self) {
         if let Some(writer) = &self.writer {
-            writer.committer.poison();
+            writer.committer.poison(Error::new(Code::Panic, "a bug in this library was caught in a call"));
+            self.events.deliver();
         }
     }
 
@@ -319,12 +360,14 @@ impl<S: Storage> Log<S> {
             epoch: self.found.epoch,
             segment_bytes: self.found.segment_bytes,
             segments: (segments + doomed) as u64,
+            segments_forgotten: doomed as u64,
+            failures: self.events.failures(),
             spares: self.found.report.spares,
             pins: self.found.pins,
             ..Stat::default()
         };
         if let Some(writer) = &self.writer {
-            let counts = writer.committer.counts();
+            let (counts, poisoned) = writer.committer.counts();
             let (ready, pool) = writer.parts.spares.counts();
             stat.spares = (ready + pool) as u64;
             stat.appends = counts.appends;
@@ -334,7 +377,13 @@ impl<S: Storage> Log<S> {
             stat.syncs = counts.syncs;
             stat.rotations = counts.rotations;
             stat.recycled = writer.parts.spares.recycled();
-            stat.poisoned = writer.committer.is_poisoned();
+            stat.poisoned = poisoned;
+            stat.spares_ready = ready as u64;
+            stat.checkpoints = writer.calls.checkpoints.load(Ordering::Relaxed);
+            stat.truncations = writer.calls.truncations.load(Ordering::Relaxed);
+            stat.groups = counts.groups;
+            stat.sync_us = counts.sync_us;
+            stat.sync_running_us = counts.sync_running_us;
             stat.pins = writer.parts.pins.held();
         }
         stat.pinned_bytes = stat.pins.oldest.map_or(0, |oldest| self.chain.kept_above(oldest)) * stat.segment_bytes;

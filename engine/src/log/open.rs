@@ -1,12 +1,13 @@
 //! Opening a log and looking at one.
 
-use super::writer::{Writer, start_thread};
+use super::writer::{Calls, Writer, start_thread};
 use super::{FoundState, Log, Report};
 use crate::bell::Bell;
 use crate::chain::{Chain, Segment};
 use crate::commit::{Committer, Start};
 use crate::config::{Config, OpenKind, Recovery};
 use crate::error::{Code, Error, Result};
+use crate::events::{Event, Events, Listener};
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
@@ -68,11 +69,17 @@ fn elapsed_us(since: Instant) -> u64 {
 impl<S: Storage> Log<S> {
     /// Opens the log in `storage`, or makes one. Returns only when everything that replay will show is durable.
     pub fn open(storage: S, config: &Config) -> Result<Log<S>> {
+        Log::open_heard(storage, config, None)
+    }
+
+    /// The same with a listener, which first hears of a log once it is open, before this returns.
+    pub fn open_heard(storage: S, config: &Config, listener: Option<Box<dyn Listener>>) -> Result<Log<S>> {
         let began = Instant::now();
         let config = config.checked()?;
         let read_only = config.open == OpenKind::ReadOnly;
         lock(&storage, if read_only { LockKind::Shared } else { LockKind::Exclusive })?;
         let storage = Shared::new(storage)?;
+        let events = Events::new(listener)?;
         let mut log = match recovery::survey(&*storage, &config, false)? {
             Survey::Log(_) if config.open == OpenKind::New => {
                 return Err(Error::new(Code::Exists, "there is a log in this directory already").in_directory());
@@ -84,27 +91,63 @@ impl<S: Storage> Log<S> {
                     return Err(Error::new(Code::Io, "the log that was just made cannot be read back").in_directory());
                 };
                 found.report.created = true;
-                Self::start(storage, &config, found, manifest)?
+                Self::start(storage, &config, found, manifest, events)?
             }
             Survey::Log(found) => {
                 found.check_store(&config)?;
                 if read_only {
-                    Self::read_only(storage, found)?
+                    Self::read_only(storage, found, events)?
                 } else {
                     let manifest = if found.report.rebuilt_manifest {
                         ManifestFile::rebuild(&*storage, found.manifest)?
                     } else {
                         ManifestFile::open(&*storage, found.manifest)?
                     };
-                    Self::start(storage, &config, found, manifest)?
+                    Self::start(storage, &config, found, manifest, events)?
                 }
             }
         };
         log.found.report.duration_us = elapsed_us(began);
+        log.tell_of_opening();
         Ok(log)
     }
 
-    fn read_only(storage: Shared<S>, found: Found) -> Result<Log<S>> {
+    fn tell_of_opening(&self) {
+        let report = &self.found.report;
+        let say = |event| self.events.say(event);
+        if self.writer.is_some() {
+            if report.created {
+                say(Event::Created);
+            }
+            if let Some(damage) = report.damage {
+                say(Event::Damaged(damage));
+            }
+            if report.rebuilt_manifest {
+                say(Event::ManifestRebuilt);
+            }
+            if report.lost_first_seq > 0 {
+                say(Event::Lost { first: report.lost_first_seq, last: report.lost_last_seq });
+            }
+            if report.files_aside > 0 {
+                say(Event::MovedAside { files: report.files_aside });
+            }
+            if report.dropped_bytes > 0 {
+                say(Event::Dropped {
+                    segment: report.dropped_segment,
+                    offset: report.dropped_offset,
+                    bytes: report.dropped_bytes,
+                    frames: report.dropped_frames,
+                });
+            }
+            if !report.clean && !report.created {
+                say(Event::Recovered { records: report.copied_records, bytes: report.copied_bytes });
+            }
+        }
+        say(Event::Opened { oldest: self.oldest_seq(), last: self.last_seq(), duration_us: report.duration_us });
+        self.events.deliver();
+    }
+
+    fn read_only(storage: Shared<S>, found: Found, events: Shared<Events>) -> Result<Log<S>> {
         // Room for what is added below.
         let mut segments = Vec::new();
         segments.try_reserve(found.segments.len() + 2).map_err(|_| Error::new(Code::NoMemory, "no memory for the list of segments"))?;
@@ -138,7 +181,7 @@ impl<S: Storage> Log<S> {
         let forgotten = (found.manifest.floor, found.manifest.forgotten_data);
         let chain = Shared::new(Chain::new(&segments, forgotten.0, forgotten.1, found.vouched().seq, tail.seq)?)?;
         chain.keep(&found.kept)?;
-        Ok(Self::assemble(storage, chain, None, &found))
+        Ok(Self::assemble(storage, chain, None, &found, events))
     }
 
     /// The header of a segment that stands for none.
@@ -146,7 +189,13 @@ impl<S: Storage> Log<S> {
         SegmentHeader::new(found.family.log_id, found.family.seed_base, found.manifest.bound.segment, found.family.segment_bytes, false)
     }
 
-    fn assemble(storage: Shared<S>, chain: Shared<Chain>, writer: Option<Shared<Writer<S>>>, found: &Found) -> Log<S> {
+    fn assemble(
+        storage: Shared<S>,
+        chain: Shared<Chain>,
+        writer: Option<Shared<Writer<S>>>,
+        found: &Found,
+        events: Shared<Events>,
+    ) -> Log<S> {
         Log {
             storage,
             chain,
@@ -159,10 +208,17 @@ impl<S: Storage> Log<S> {
                 pins: Held::of(&found.pins),
             },
             checkpoint: Mutex::new(found.checkpoint),
+            events,
         }
     }
 
-    fn start(storage: Shared<S>, config: &Config, mut found: Found, manifest: ManifestFile<S::File>) -> Result<Log<S>> {
+    fn start(
+        storage: Shared<S>,
+        config: &Config,
+        mut found: Found,
+        manifest: ManifestFile<S::File>,
+        events: Shared<Events>,
+    ) -> Result<Log<S>> {
         let pool_limit = config.recycle_segments as usize;
         let spares = Spares::new(storage.clone(), found.family, pool_limit, &found.leftovers, found.highest_index)?;
         let start = match found.ending {
@@ -211,16 +267,24 @@ impl<S: Storage> Log<S> {
             chain,
             pins: Shared::new(keeper)?,
             bell: Shared::new(Bell::default())?,
+            events: events.clone(),
         };
         let chain = parts.chain.clone();
         let committer = Committer::new(parts.clone(), config, found.manifest.segment_bytes, start)?;
         let retention = Retention::new(parts.clone(), config.store_seq.unwrap_or(found.checkpoint.n));
-        let writer = Shared::new(Writer { parts, committer, retention, first_seq_of_opening: tail.seq + 1, thread: Mutex::new(None) })?;
+        let writer = Shared::new(Writer {
+            parts,
+            committer,
+            retention,
+            first_seq_of_opening: tail.seq + 1,
+            thread: Mutex::new(None),
+            calls: Calls::default(),
+        })?;
         if config.background {
             let weak = Shared::downgrade(&writer);
             writer.parts.bell.set_starter(boxed(move || start_thread(&weak))?);
         }
-        Ok(Self::assemble(storage, chain, Some(writer), &found))
+        Ok(Self::assemble(storage, chain, Some(writer), &found, events))
     }
 
     /// Appending goes on in the segment that was closed cleanly.

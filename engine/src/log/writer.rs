@@ -3,14 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::commit::Committer;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
+use crate::events::Event;
 use crate::manifest::InstallError;
 use crate::memory::{self, Weak};
 use crate::parts::Parts;
 use crate::retention::{Forget, Retention};
 use crate::seq::Seq;
 use crate::storage::Storage;
-use crate::sync::{Mutex, Thread};
+use crate::sync::{AtomicU64, Mutex, Thread};
 
 /// What a log opened for writing has beside what every open log has.
 pub(super) struct Writer<S: Storage> {
@@ -19,6 +20,14 @@ pub(super) struct Writer<S: Storage> {
     pub(super) retention: Retention<S>,
     pub(super) first_seq_of_opening: Seq,
     pub(super) thread: Mutex<Option<Thread>>,
+    pub(super) calls: Calls,
+}
+
+/// Rare calls that succeeded.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) checkpoints: AtomicU64,
+    pub(super) truncations: AtomicU64,
 }
 
 impl<S: Storage> Writer<S> {
@@ -37,7 +46,20 @@ impl<S: Storage> Writer<S> {
     }
 
     pub(super) fn install_failed(&self, failed: InstallError) -> Error {
-        if failed.is_final { self.committer.poison_with(failed.told()) } else { failed.told() }
+        if failed.is_final {
+            return self.committer.poison_with(failed.told());
+        }
+        self.parts.events.note(failed.error);
+        failed.told()
+    }
+
+    /// Gives back the disk space of forgotten records. They are forgotten, durably: a file that cannot be dropped does not undo that, and the next
+    /// opening drops it.
+    pub(super) fn drop_segments(&self) {
+        if let Err(error) = self.parts.pins.drop_segments() {
+            self.parts.events.note(error);
+            self.parts.events.say(Event::DropFailed(error));
+        }
     }
 
     /// Ends the background thread, which holds the log while it runs.
@@ -54,8 +76,7 @@ impl<S: Storage> Writer<S> {
     pub(super) fn close(&self) -> Result<()> {
         self.stop();
         let (bound, dirty) = self.committer.finish()?;
-        // What fails to be dropped now, the next opening drops.
-        let _next_time = self.parts.pins.drop_segments();
+        self.drop_segments();
         if dirty {
             self.parts
                 .manifest
@@ -65,6 +86,7 @@ impl<S: Storage> Writer<S> {
                 })
                 .map_err(InstallError::told)?;
         }
+        self.parts.events.say(Event::Closed { last: bound.tail.seq });
         Ok(())
     }
 
@@ -72,8 +94,9 @@ impl<S: Storage> Writer<S> {
     fn work_until_stopped(&self) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work())) {
             memory::discard(payload);
-            self.committer.poison();
+            self.committer.poison(Error::new(Code::Panic, "a bug in this library was caught in its background thread"));
             self.parts.bell.silence();
+            self.parts.events.deliver();
         }
     }
 
@@ -86,13 +109,17 @@ impl<S: Storage> Writer<S> {
             if work.sync {
                 self.committer.sync_in_background();
             }
-            if work.prepare {
-                // The error, if any, is met again by the append that needs the spare.
-                let _met_again = self.parts.spares.ensure(2);
+            if work.prepare
+                && let Err(error) = self.parts.spares.ensure(2)
+            {
+                // It is met again by the append that needs the spare.
+                self.parts.events.note(error);
+                self.parts.events.say(Event::PrepareFailed(error));
             }
             if work.drop {
-                let _next_time = self.parts.pins.drop_segments();
+                self.drop_segments();
             }
+            self.parts.events.deliver();
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod config;
 pub mod cursor;
 #[path = "../../../engine/src/error.rs"]
 pub mod error;
+#[path = "../../../engine/src/events.rs"]
+pub mod events;
 #[path = "../../../engine/src/format/mod.rs"]
 pub mod format;
 #[path = "../../../engine/src/log/mod.rs"]

@@ -17,6 +17,7 @@ use shuttle::thread::{Builder, JoinHandle, yield_now};
 
 use crate::error::{Code, Error, Result};
 
+pub use crate::storage::posix::unix_time_us;
 pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 pub use std::sync::OnceLock;
 

@@ -4,6 +4,7 @@
 //! does not move the log. Descriptors are close-on-exec. Nothing but listing a directory and starting a thread allocates, and the first lock of
 //! a process may; a refusal is an error.
 
+mod clock;
 mod file;
 pub mod fork;
 mod thread;
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+pub use self::clock::unix_time_us;
 pub use self::file::PlainFile;
 use self::file::{EntryName, errno, from_errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
 use self::fork::LockDescriptor;
