@@ -45,7 +45,7 @@
 //
 // The package links libwal.so by pkg-config; with the build tag wal_static it links the archive, and the program needs no library at run time. Either
 // way it needs cgo, a C compiler, and the library installed (make install); PKG_CONFIG_PATH names the directory of wal.pc if it is not a usual one.
-Go's build cache does not notice that a library was replaced: after installing another build of the archive, build with -a.
+// Go's build cache does not notice that a library was replaced: after installing another build of the archive, build with -a.
 //
 // The header wal.h is the manual of the library and says more about each call, FORMAT.md in its sources describes every byte on disk.
 package wal

@@ -18,6 +18,7 @@ fn expected(lib: &str) -> Vec<String> {
         format!("{lib}/libwal.so"),
         format!("{lib}/libwal.so.{}", wal::WAL_ABI_VERSION),
         format!("{lib}/libwal.so.{VERSION}"),
+        format!("{lib}/pkgconfig/wal-static.pc"),
         format!("{lib}/pkgconfig/wal.pc"),
     ];
     files.sort();
