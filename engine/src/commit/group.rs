@@ -49,7 +49,7 @@ impl<S: Storage> Committer<S> {
         if state.failure.is_none() && !state.shut {
             let seq = state.tail.seq;
             // A failure poisons the handle, which is how everybody learns of it.
-            let _poisoned_if_failed = self.reach_durable(state, seq);
+            let _poisoned_if_failed = self.reach(state, seq, false);
         }
     }
 
@@ -60,11 +60,20 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Waits until `seq` is durable, leading a group if nobody does.
-    pub(super) fn reach_durable<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq) -> Result<()> {
-        state.gathering.arrive();
+    pub(super) fn reach_durable<'a>(&'a self, state: Guard<'a, S>, seq: Seq) -> Result<()> {
+        self.reach(state, seq, true)
+    }
+
+    /// The same, for a call after which others like it may be expected, or for one that comes by itself.
+    fn reach<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq, mut comes_back: bool) -> Result<()> {
         self.waiting_calls.fetch_add(1, Ordering::SeqCst);
         loop {
-            match fate(&state, seq, state.synced.tail.seq) {
+            let fate = fate(&state, seq, state.synced.tail.seq);
+            if comes_back && !matches!(fate, Fate::Settled(_)) {
+                state.gathering.arrive();
+                comes_back = false;
+            }
+            match fate {
                 Fate::Settled(outcome) => {
                     self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
                     self.end_take_back(&mut state);

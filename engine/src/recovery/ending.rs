@@ -247,9 +247,9 @@ impl Scanned {
         // Fragments of a record that never became whole are valid, and dropped all the same.
         let mut end = self.behind.end.max(self.valid);
         match self.stop {
-            Stop::BadPayload(header) => end = end.max(self.end.offset + header.len()),
+            Stop::BadPayload(header) => end = end.max(self.valid + header.len()),
             // How long the frame was is not known. What was never written to begins with zeros, also in blocks that held other frames before.
-            Stop::BadHeader => end = end.max(self.end.offset + FRAME_HEADER_LEN as u64),
+            Stop::BadHeader => end = end.max(self.valid + FRAME_HEADER_LEN as u64),
             Stop::Blank | Stop::BadOrder | Stop::Ended | Stop::Full => {}
         }
         if !begin.header.recycled {
