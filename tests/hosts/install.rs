@@ -84,11 +84,9 @@ fn pkg_config_names_all_that_a_program_needs() {
     assert_eq!(pkg_config(&["--modversion", "wal"]).trim(), VERSION);
     let here = folder("pkg-config");
     copy_sources(&here);
-    let archive = pkg_config(&["--variable=archive", "wal"]);
-    let cflags = pkg_config(&["--cflags", "wal"]);
     let ways = [
         ("shared", "", pkg_config(&["--cflags", "--libs", "wal"])),
-        ("archive", "", format!("{cflags} {archive} -lpthread -lm -ldl")),
+        ("archive", "", pkg_config(&["--cflags", "--libs", "wal-static"])),
         ("static", "-static", pkg_config(&["--static", "--cflags", "--libs", "wal"])),
     ];
     for (compiler, source) in [("cc", "first.c"), ("c++", "first.cpp")] {
