@@ -90,11 +90,13 @@ func handler(s *store, every int, failed chan<- error) http.Handler {
 		}
 		w.Header().Set("Wal-Seq", fmt.Sprint(seq))
 		w.WriteHeader(http.StatusNoContent)
-		go func() {
-			if err := s.snapshotIfDue(every); err != nil && !errors.Is(err, wal.ErrClosed) {
-				fail(failed, err)
-			}
-		}()
+		if s.isSnapshotDue(every) {
+			go func() {
+				if err := s.snapshot(); err != nil && !errors.Is(err, wal.ErrClosed) {
+					fail(failed, err)
+				}
+			}()
+		}
 	}
 	mux.HandleFunc("PUT /kv/{key}", func(w http.ResponseWriter, r *http.Request) {
 		value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxValue))

@@ -98,20 +98,19 @@ func (s *store) read(key string) ([]byte, bool) {
 	return found.Value, ok && !found.isDeleted
 }
 
-// snapshotIfDue takes a snapshot once there are so many records since the last one.
-func (s *store) snapshotIfDue(records int) error {
+// isSnapshotDue says whether there are so many records since the last snapshot.
+func (s *store) isSnapshotDue(records int) bool {
 	s.mu.Lock()
-	isDue := s.since >= records
-	s.mu.Unlock()
-	if !isDue || !s.snapshots.TryLock() {
+	defer s.mu.Unlock()
+	return s.since >= records
+}
+
+// snapshot saves the store and lets the log forget what is in it, unless that is under way. Writers stop only while the map is copied.
+func (s *store) snapshot() error {
+	if !s.snapshots.TryLock() {
 		return nil
 	}
 	defer s.snapshots.Unlock()
-	return s.snapshot()
-}
-
-// snapshot saves the store and lets the log forget what is in it. Writers stop only while the map is copied.
-func (s *store) snapshot() error {
 	s.writing.Lock()
 	s.mu.Lock()
 	maps.DeleteFunc(s.entries, func(_ string, e entry) bool { return e.isDeleted })
