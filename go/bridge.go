@@ -257,7 +257,7 @@ func stat(log handle) (Stat, error) {
 	if _, err := outcome(C.walgo_stat(log, &s)); err != nil {
 		return Stat{}, err
 	}
-	return Stat{
+	stat := Stat{
 		LastSeq:           uint64(s.last_seq),
 		DurableSeq:        uint64(s.durable_seq),
 		CheckpointSeq:     uint64(s.checkpoint_seq),
@@ -277,8 +277,45 @@ func stat(log handle) (Stat, error) {
 		Rotations:         uint64(s.rotations),
 		Recycled:          uint64(s.recycled),
 		Poisoned:          s.poisoned != 0,
-	}, nil
+		SparesReady:       uint64(s.spares_ready),
+		SegmentsForgotten: uint64(s.segments_forgotten),
+		Checkpoints:       uint64(s.checkpoints),
+		Truncations:       uint64(s.truncations),
+		SyncedRecords:     uint64(s.synced_records),
+		GroupMaxRecords:   uint64(s.group_max_records),
+		SyncTime:          microseconds(s.sync_us),
+		SyncMaxTime:       microseconds(s.sync_max_us),
+		SyncRunningTime:   microseconds(s.sync_running_us),
+		Failures:          uint64(s.failures),
+		Pins:              uint64(s.pins),
+		PinsLost:          uint64(s.pins_lost),
+		PinsDamaged:       uint64(s.pins_damaged),
+		PinnedSeq:         uint64(s.pinned_seq),
+		PinnedBytes:       uint64(s.pinned_bytes),
+	}
+	for at := range HistogramBuckets {
+		stat.GroupHistogram[at] = uint64(s.group_histogram[at])
+		stat.SyncHistogram[at] = uint64(s.sync_us_histogram[at])
+	}
+	if s.last_error_code != 0 {
+		code := Code(s.last_error_code)
+		stat.LastFailureTime = time.UnixMicro(int64(s.last_error_us))
+		stat.LastFailure = &Error{
+			Code:    code,
+			Seq:     uint64(s.last_error_seq),
+			SeqLast: uint64(s.last_error_seq_last),
+			Segment: uint64(s.last_error_segment),
+			Errno:   syscall.Errno(s.last_error_os_error),
+			Message: code.text(),
+		}
+	}
+	return stat, nil
 }
+
+// Both have as many buckets.
+var _ [HistogramBuckets]uint64 = [C.WAL_STAT_BUCKETS]uint64{}
+
+func microseconds(us C.uint64_t) time.Duration { return time.Duration(us) * time.Microsecond }
 
 func report(log handle) (Report, error) {
 	var r C.wal_report_t
@@ -330,7 +367,7 @@ func reportOf(r *C.wal_report_t) Report {
 		Damages:           uint64(r.damages),
 		DamagedFiles:      uint64(r.damaged_files),
 		ForeignFiles:      uint64(r.foreign_files),
-		Duration:          time.Duration(r.duration_us) * time.Microsecond,
+		Duration:          microseconds(r.duration_us),
 		Clean:             r.clean != 0,
 		Created:           r.created != 0,
 		RebuiltManifest:   r.rebuilt_manifest != 0,

@@ -26,7 +26,32 @@ type Stat struct {
 	Rotations         uint64 // segments begun
 	Recycled          uint64 // segments begun in a forgotten one's blocks
 	Poisoned          bool   // a failed write or sync has poisoned the log
+
+	SparesReady       uint64        // spares in which an append can go on at once
+	SegmentsForgotten uint64        // segments that are forgotten and not yet removed
+	Checkpoints       uint64        // checkpoints
+	Truncations       uint64        // truncations that forgot something
+	SyncedRecords     uint64        // records that syncs made durable
+	GroupMaxRecords   uint64        // the most records that one sync made durable
+	SyncTime          time.Duration // time spent in syncs
+	SyncMaxTime       time.Duration // the longest sync
+	SyncRunningTime   time.Duration // how long the sync under way has taken so far, 0 if there is none
+	Failures          uint64        // failures of the log's own work, told by a call or not
+	LastFailure       *Error        // the last of them, nil if there was none
+	LastFailureTime   time.Time     // when it was
+	Pins              uint64        // pins that keep something or could
+	PinsLost          uint64        // pins that reached their limit and were lost
+	PinsDamaged       uint64        // files of pins that are damaged
+	PinnedSeq         uint64        // the lowest seq of any pin, the highest uint64 if there is none, 0 if one is damaged
+	PinnedBytes       uint64        // bytes of forgotten segments that pins keep on disk
+
+	// A histogram's first bucket counts zeros, bucket i what is from 2^(i-1) to 2^i - 1, and the last one all that is larger, too.
+	GroupHistogram [HistogramBuckets]uint64 // syncs by the records that each made durable
+	SyncHistogram  [HistogramBuckets]uint64 // syncs by the microseconds that each took
 }
+
+// HistogramBuckets is how many buckets the histograms of Stat have.
+const HistogramBuckets = 24
 
 // Stat returns positions and counters at one point in time.
 func (l *Log) Stat() (Stat, error) {
@@ -103,6 +128,20 @@ var metrics = []struct {
 	{"wal_syncs_total", "Syncs of segments.", Counter, func(s *Stat) float64 { return float64(s.Syncs) }},
 	{"wal_rotations_total", "Segments begun.", Counter, func(s *Stat) float64 { return float64(s.Rotations) }},
 	{"wal_recycled_total", "Segments begun in a forgotten one's blocks.", Counter, func(s *Stat) float64 { return float64(s.Recycled) }},
+	{"wal_spares_ready", "Spares in which an append can go on at once.", Gauge, func(s *Stat) float64 { return float64(s.SparesReady) }},
+	{"wal_segments_forgotten", "Segments forgotten and not yet removed.", Gauge, func(s *Stat) float64 { return float64(s.SegmentsForgotten) }},
+	{"wal_checkpoints_total", "Checkpoints.", Counter, func(s *Stat) float64 { return float64(s.Checkpoints) }},
+	{"wal_truncations_total", "Truncations that forgot something.", Counter, func(s *Stat) float64 { return float64(s.Truncations) }},
+	{"wal_synced_records_total", "Records that syncs made durable.", Counter, func(s *Stat) float64 { return float64(s.SyncedRecords) }},
+	{"wal_group_max_records", "The most records that one sync made durable.", Gauge, func(s *Stat) float64 { return float64(s.GroupMaxRecords) }},
+	{"wal_sync_seconds_total", "Time spent in syncs.", Counter, func(s *Stat) float64 { return s.SyncTime.Seconds() }},
+	{"wal_sync_max_seconds", "The longest sync.", Gauge, func(s *Stat) float64 { return s.SyncMaxTime.Seconds() }},
+	{"wal_sync_running_seconds", "How long the sync under way has taken so far.", Gauge, func(s *Stat) float64 { return s.SyncRunningTime.Seconds() }},
+	{"wal_failures_total", "Failures of the log's own work.", Counter, func(s *Stat) float64 { return float64(s.Failures) }},
+	{"wal_pins", "Pins that keep something or could.", Gauge, func(s *Stat) float64 { return float64(s.Pins) }},
+	{"wal_pins_lost", "Pins that reached their limit and were lost.", Gauge, func(s *Stat) float64 { return float64(s.PinsLost) }},
+	{"wal_pins_damaged", "Files of pins that are damaged.", Gauge, func(s *Stat) float64 { return float64(s.PinsDamaged) }},
+	{"wal_pinned_bytes", "Bytes of forgotten segments that pins keep on disk.", Gauge, func(s *Stat) float64 { return float64(s.PinnedBytes) }},
 }
 
 // Metrics yields the numbers of s for a monitoring system.

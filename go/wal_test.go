@@ -602,6 +602,14 @@ func TestReadOnly(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	log := mustOpen(t, filepath.Join(t.TempDir(), "log"), Options{})
 	must(log.Append(OpPut, nil, []byte("value")))
+	s := must(log.Stat())
+	syncs := uint64(0)
+	for at := range HistogramBuckets {
+		syncs += s.SyncHistogram[at]
+	}
+	if s.SyncedRecords != 1 || s.GroupMaxRecords != 1 || s.SyncTime < s.SyncMaxTime || s.LastFailure != nil || syncs != s.Syncs {
+		t.Errorf("%+v", s)
+	}
 	seen := map[string]float64{}
 	for m := range Collector(log).Collect() {
 		if _, twice := seen[m.Name]; twice || m.Help == "" || (m.Type != Counter && m.Type != Gauge) {
