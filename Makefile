@@ -263,7 +263,7 @@ uninstall-library:
 
 uninstall-go:
 	$(Q)rm -f $(patsubst go/%,"$(DESTDIR)$(GODIR)"/%,$(GO_FILES)) "$(DESTDIR)$(GODIR)/LICENSE"
-	$(Q)rmdir -p --ignore-fail-on-non-empty "$(DESTDIR)$(GODIR)" 2> /dev/null || true
+	$(Q)rmdir "$(DESTDIR)$(GODIR)" "$(DESTDIR)$(dir $(GODIR))" 2> /dev/null || true
 
 clean:
 	$(Q)$(CARGO) clean $(QUIET)
