@@ -32,7 +32,8 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
             if !built && !path.is_symlink() {
                 collect(&path, found);
             }
-        } else {
+        } else if path.file_name().is_none_or(|name| name != ".git") {
+            // In a linked worktree `.git` is a file.
             found.push(path.strip_prefix(root()).expect("below the root").to_path_buf());
         }
     }
