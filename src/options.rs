@@ -33,6 +33,8 @@ pub const WAL_OPEN_EXISTING: u32 = 1;
 pub const WAL_OPEN_NEW: u32 = 2;
 /// There must be one; write nothing.
 pub const WAL_OPEN_READ_ONLY: u32 = 4;
+/// With READ_ONLY: another may write it.
+pub const WAL_OPEN_LIVE: u32 = 8;
 
 /// ## Options: option_flags
 /// Start no background thread.
@@ -66,7 +68,7 @@ pub struct WalOptions {
     /// WAL_E_GAP. 0: not given, nothing is proven.
     pub store_seq: u64,
     /// WAL_OPEN_...; 0: open the log, or create it. store_seq (except WAL_STORE_EMPTY) and
-    /// expected_log_id imply WAL_OPEN_EXISTING.
+    /// expected_log_id imply WAL_OPEN_EXISTING. WAL_OPEN_LIVE: see LIVE READERS at the top.
     pub open_flags: u32,
     /// What to do about damage: WAL_RECOVER_...
     pub recovery: u32,
@@ -138,12 +140,16 @@ impl WalOptions {
             _ => return Err(invalid("recovery is none of WAL_RECOVER_...")),
         };
         const READ_ONLY_EXISTING: u32 = WAL_OPEN_READ_ONLY | WAL_OPEN_EXISTING;
-        check::flags(self.open_flags, WAL_OPEN_EXISTING | WAL_OPEN_NEW | WAL_OPEN_READ_ONLY, "open_flags has unknown bits")?;
+        const LIVE: u32 = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE;
+        const LIVE_EXISTING: u32 = LIVE | WAL_OPEN_EXISTING;
+        check::flags(self.open_flags, LIVE_EXISTING | WAL_OPEN_NEW, "open_flags has unknown bits")?;
         let open = match self.open_flags {
             0 => OpenKind::Any,
             WAL_OPEN_EXISTING => OpenKind::Existing,
             WAL_OPEN_NEW => OpenKind::New,
             WAL_OPEN_READ_ONLY | READ_ONLY_EXISTING => OpenKind::ReadOnly,
+            LIVE | LIVE_EXISTING => OpenKind::Live,
+            flags if flags & LIVE == WAL_OPEN_LIVE => return Err(invalid("open_flags: WAL_OPEN_LIVE needs WAL_OPEN_READ_ONLY")),
             _ => return Err(invalid("open_flags: WAL_OPEN_NEW contradicts the others")),
         };
         check::flags(self.option_flags, WAL_OPTION_NO_THREAD, "option_flags has unknown bits")?;

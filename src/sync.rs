@@ -79,3 +79,20 @@ pub unsafe extern "C" fn wal_wait_durable(wal: *mut Wal, seq: u64, timeout_us: u
         Ok(waited(log.engine.wait_durable(seq, timeout_us)?))
     })
 }
+
+/// Shows everything that is durable by now to those who follow the log from other processes
+/// (WAL_OPEN_LIVE): writes and syncs the manifest, unless that says so already. Appending goes on
+/// meanwhile. A checkpoint and a truncation do the same.
+///
+/// Returns:  WAL_OK;
+///           WAL_E_INVALID, WAL_E_READ_ONLY, WAL_E_CLOSED, WAL_E_FORKED, WAL_E_IO, WAL_E_NO_SPACE
+///           (nothing has changed), WAL_E_FAILED, WAL_E_PANIC.
+/// Threads:  any.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn wal_publish(wal: *mut Wal, err: *mut WalError) -> WalStatus {
+    caller!().log(wal, err, |log| {
+        log.engine.publish()?;
+        Ok(WAL_OK)
+    })
+}

@@ -365,7 +365,7 @@ struct Layout {
     members: &'static [(&'static str, usize, usize)],
 }
 
-const LAYOUTS: [Layout; 6] = [
+const LAYOUTS: [Layout; 7] = [
     Layout {
         name: "wal_options_t",
         size: [152, 144],
@@ -441,6 +441,11 @@ const LAYOUTS: [Layout; 6] = [
         size: [264, 264],
         members: &[("epoch", 0, 0), ("duration_us", 216, 216), ("log_id", 224, 224), ("clean", 240, 240), ("damage_code", 252, 252)],
     },
+    Layout {
+        name: "wal_pin_t",
+        size: [144, 144],
+        members: &[("seq", 0, 0), ("flags", 32, 32), ("name", 48, 48), ("reserved_numbers", 112, 112)],
+    },
 ];
 
 /// C that compiles only if the structs are laid out so.
@@ -488,6 +493,7 @@ fn rust_lays_the_structs_out_like_c() {
         size_of::<wal::WalRecord>(),
         size_of::<wal::WalStat>(),
         size_of::<wal::WalReport>(),
+        size_of::<wal::WalPin>(),
     ];
     let pointers = usize::from(size_of::<usize>() == 4);
     assert_eq!(ours.to_vec(), LAYOUTS.iter().map(|layout| layout.size[pointers]).collect::<Vec<_>>());

@@ -15,7 +15,7 @@ const SHELL: &str = "src";
 // Floors.
 
 /// The rooms of the engine from the bottom up. Those that share a line are peers: none imports another.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["names", "plants", "seq"],
     &["error"],
     &["config", "memory"],
@@ -23,8 +23,9 @@ const FLOORS: [&[&str]; 10] = [
     &["storage::posix"],
     &["segment", "sync"],
     &["bell", "chain", "events", "manifest", "spares"],
+    &["pins"],
     &["parts"],
-    &["commit", "cursor", "recovery", "retention"],
+    &["commit", "cursor", "follow", "recovery", "retention"],
     &["log"],
 ];
 

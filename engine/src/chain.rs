@@ -289,6 +289,35 @@ impl Chain {
         Ok((ReaderId(slot), segment))
     }
 
+    /// The oldest segment that is known.
+    pub fn first(&self) -> Option<Segment> {
+        self.inner.lock().known().next().copied()
+    }
+
+    /// For a log that another process writes: `segments` come behind the one that `joint` names, with its end, in the place of those that were known there; or
+    /// in the place of all.
+    pub fn splice(&self, joint: Option<(u32, (u64, Tail))>, segments: &[Segment]) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.reserve(segments.len())?;
+        let Inner { segments: known, doomed, .. } = &mut *inner;
+        let joint = joint.unwrap_or((0, (0, Tail::default())));
+        known.retain(|segment| segment.header.index <= joint.0);
+        doomed.retain(|segment| segment.header.index <= joint.0);
+        if let Some(last) = known.back_mut().or(doomed.back_mut()) {
+            last.end = Some(joint.1);
+        }
+        known.extend(segments);
+        Ok(())
+    }
+
+    /// Registers a reader anew, whose segment is not known any more: the one that holds what comes behind `after`.
+    pub fn enter_again(&self, reader: &ReaderId, after: Seq) -> Option<Segment> {
+        let mut inner = self.inner.lock();
+        let segment = inner.known().find(|segment| segment.ends_above(after)).copied()?;
+        inner.readers[reader.0] = Some(segment.header.index);
+        Some(segment)
+    }
+
     /// The reader is done with everything before the successor of `index`, which is returned; `None` if there is no successor.
     pub fn advance(&self, reader: &ReaderId, index: u32) -> Option<Segment> {
         let mut inner = self.inner.lock();

@@ -65,6 +65,8 @@ pub enum OpenKind {
     New,
     /// A log, which is only read.
     ReadOnly,
+    /// A log that another process may be writing, which is only read.
+    Live,
 }
 
 /// Everything an opening can be told.
@@ -138,8 +140,11 @@ impl Config {
                         "WAL_OPEN_NEW contradicts store_seq or expected_log_id: a new log holds nothing of that store",
                     ));
                 }
-                OpenKind::Existing | OpenKind::ReadOnly => {}
+                OpenKind::Existing | OpenKind::ReadOnly | OpenKind::Live => {}
             }
+        }
+        if self.open == OpenKind::Live && self.recovery == Recovery::Prefix {
+            return Err(Error::new(Code::Invalid, "WAL_OPEN_LIVE contradicts WAL_RECOVER_PREFIX: who follows a log changes nothing in it"));
         }
         if self.batch_interval_us > 0 {
             if self.sync_mode != SyncMode::Batch {

@@ -2,7 +2,7 @@
 //!
 //! Floors, from the bottom; imports go strictly down and a test checks it:
 //! 0 `error`, `names`, `seq`, `config`, `memory`; 1 `format`, `protocol`, the traits of `storage`; 2 `storage::posix`; 3 `segment`, `sync`; 4 `manifest`, `spares`,
-//! `chain`, `events`, and above them `pins`; 5 `commit`, `recovery`, `retention`, `cursor`, which are peers; 6 `log`.
+//! `chain`, `events`, and above them `pins`; 5 `commit`, `recovery`, `retention`, `cursor`, `follow`, which are peers; 6 `log`.
 //!
 //! Floors 0 and 1, but for `memory`, and `segment::scan` need neither std nor an allocator.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -31,6 +31,8 @@ pub mod commit;
 pub mod cursor;
 #[cfg(feature = "std")]
 pub mod events;
+#[cfg(feature = "std")]
+pub mod follow;
 #[cfg(feature = "std")]
 pub mod log;
 #[cfg(feature = "std")]

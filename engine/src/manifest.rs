@@ -39,6 +39,18 @@ pub fn read<S: Storage>(storage: &S) -> Result<Read> {
     choose(&bytes)
 }
 
+/// The manifest of a log that another process may be writing at this moment, as the cache has it; `None` if no copy is whole. What it says of durable
+/// bytes was true before it was written, so that it need not be durable itself.
+pub fn peek<F: File>(file: &F) -> Result<Option<Manifest>> {
+    let mut bytes = memory::zeroed(MANIFEST_LEN, "no memory to read the manifest")?;
+    let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(FileName::Manifest, "cannot read the manifest"))?;
+    bytes.truncate(read);
+    match choose(&bytes)? {
+        Read::Valid(manifest, _) => Ok(Some(manifest)),
+        Read::Missing | Read::Invalid => Ok(None),
+    }
+}
+
 /// The valid copy with the highest generation in `bytes`, which are at most a manifest.
 fn choose(bytes: &[u8]) -> Result<Read> {
     let mut best: Option<Manifest> = None;

@@ -67,6 +67,7 @@ pub const RUNNER: Program<'static> = Program {
         "panics.c",
         "pins.c",
         "watching.c",
+        "live.c",
     ],
     arguments: &[],
 };

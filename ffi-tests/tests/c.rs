@@ -73,6 +73,14 @@ c_tests! {
         a_damaged_pin_is_reported_and_keeps_everything,
         another_process_pins_while_the_host_forgets,
     }
+    live {
+        it_takes_no_lock_and_changes_nothing,
+        it_follows_and_publishing_shows_the_last,
+        what_is_not_synced_is_not_shown,
+        a_reader_that_was_overtaken_has_a_gap,
+        a_pin_keeps_it_from_being_overtaken,
+        readers_keep_up_with_a_writer_that_forgets_recycles_and_dies,
+    }
     forking {
         a_childs_calls_are_refused_and_its_close_discards,
         a_child_does_not_hold_the_lock,

@@ -61,6 +61,7 @@ tests! {
     replays,
     reading_only,
     inspecting,
+    pins,
     watching_forks,
 }
 

@@ -6,14 +6,15 @@ use crate::chain::{Chain, ReaderId, Segment};
 use crate::error::{Code, Error, Result};
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
-use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
+use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT, SEGMENT_HEADER_LEN};
 use crate::format::frame::{FrameHeader, Kind, padded};
+use crate::format::segment_header::SegmentHeader;
 use crate::memory::{Shared, Weak};
 use crate::names::FileName;
 use crate::protocol::gap;
 use crate::segment::buffer::read_buffer;
 use crate::seq::Seq;
-use crate::storage::{Access, File, Storage};
+use crate::storage::{Access, File, IoError, Storage};
 
 /// What a cursor shows beside durable data records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Record<'a> {
 
 /// Where a record lies in the buffer.
 #[derive(Clone, Copy)]
-struct Found {
+pub struct Found {
     seq: Seq,
     batch_last_seq: Seq,
     op: u8,
@@ -102,6 +103,8 @@ pub struct Cursor<S: Storage> {
     /// The first fragments of a record.
     fragments: Option<Fragments>,
     damage: Option<Error>,
+    /// Whether another process writes the log, and may take away or use again what is being read.
+    is_live: bool,
 }
 
 struct Fragments {
@@ -112,7 +115,14 @@ struct Fragments {
 
 impl<S: Storage> Cursor<S> {
     /// A cursor over the records above `after`, which the caller has checked against what is forgotten.
-    pub fn new(storage: &Shared<S>, chain: Shared<Chain>, after: Seq, options: ReplayOptions, segment_bytes: u64) -> Result<Cursor<S>> {
+    pub fn new(
+        storage: &Shared<S>,
+        chain: Shared<Chain>,
+        after: Seq,
+        options: ReplayOptions,
+        segment_bytes: u64,
+        is_live: bool,
+    ) -> Result<Cursor<S>> {
         let buffer = read_buffer(segment_bytes)?;
         let (reader, segment) = chain.enter(after, options.pinned)?;
         // What was lost directly in front of where it begins is met at the first step.
@@ -139,6 +149,7 @@ impl<S: Storage> Cursor<S> {
             refused: None,
             fragments: None,
             damage,
+            is_live,
         })
     }
 
@@ -177,13 +188,13 @@ impl<S: Storage> Cursor<S> {
     /// The next record; `None` at the end, behind which more may come later.
     #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        Ok(self.look()?.map(|found| self.record(found)))
+        Ok(self.seek()?.map(|found| self.record(found)))
     }
 
     /// Hands `take` the next records one after the other, until there are no more for now or it refuses one, which stays the next. After an error
     /// those that it took count.
     pub fn take_while(&mut self, mut take: impl FnMut(&Record<'_>) -> bool) -> Result<()> {
-        while let Some(found) = self.look()? {
+        while let Some(found) = self.seek()? {
             if !take(&self.record(found)) {
                 self.refused = Some(found);
                 return Ok(());
@@ -192,7 +203,18 @@ impl<S: Storage> Cursor<S> {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<Option<Found>> {
+    /// The seq that comes next.
+    pub fn expected(&self) -> Seq {
+        self.expected.max(self.after + 1)
+    }
+
+    /// From here on answers with this.
+    pub fn fail(&mut self, error: Error) {
+        self.damage = Some(error);
+    }
+
+    /// Goes to the next record; `None` at the end.
+    pub fn seek(&mut self) -> Result<Option<Found>> {
         if self.chain.is_closed() {
             return Err(closed());
         }
@@ -208,7 +230,8 @@ impl<S: Storage> Cursor<S> {
         found
     }
 
-    fn record(&self, found: Found) -> Record<'_> {
+    /// The record that `seek` has just found.
+    pub fn record(&self, found: Found) -> Record<'_> {
         let bytes = match &self.fragments {
             Some(fragments) => &fragments.bytes,
             None => &self.buffer,
@@ -280,7 +303,12 @@ impl<S: Storage> Cursor<S> {
             if self.segment.end.is_none() && self.expected > self.unended_to {
                 // Before the look at the chain: what was durable while the segment had no successor lies in it, for good.
                 let durable = self.chain.durable();
-                self.segment.end = self.chain.segment(self.segment.header.index).and_then(|known| known.end);
+                let known = self.chain.segment(self.segment.header.index);
+                if known.is_none() && self.is_live {
+                    self.enter_again()?;
+                    continue;
+                }
+                self.segment.end = known.and_then(|known| known.end);
                 if self.segment.end.is_none() {
                     self.unended_to = durable;
                 }
@@ -312,6 +340,10 @@ impl<S: Storage> Cursor<S> {
             return Ok(false);
         };
         if next.before.seq + 1 != self.expected {
+            if self.is_live {
+                self.enter_again()?;
+                return Ok(true);
+            }
             return Err(self.corrupt("the segment does not end with the seq that its successor names"));
         }
         self.segment = next;
@@ -325,6 +357,25 @@ impl<S: Storage> Cursor<S> {
             }
         }
         Ok(true)
+    }
+
+    /// The writer has replaced the segment, or what follows it, by others: goes on in the one that holds what comes next.
+    fn enter_again(&mut self) -> Result<()> {
+        let after = self.expected - 1;
+        let Some(segment) = self.chain.enter_again(&self.reader, after).filter(|segment| segment.before.seq <= after) else {
+            return Err(self.corrupt("the segment that comes next is not there any more"));
+        };
+        self.segment = segment;
+        self.file = None;
+        self.position = segment.header.data_start;
+        self.buffer_len = 0;
+        self.unended_to = 0;
+        self.after = self.after.max(after);
+        if let Some((first, last)) = segment.hole().filter(|&(_, last)| last > self.after && !self.options.skip_lost) {
+            return Err(gap::lost(first.max(self.after + 1), last));
+        }
+        self.expected = segment.first_seq;
+        Ok(())
     }
 
     /// The frame at the position, whole in the buffer and verified.
@@ -384,11 +435,18 @@ impl<S: Storage> Cursor<S> {
             None => open_segment(&*self.storage.upgrade().ok_or_else(closed)?, &self.segment)?,
         };
         self.buffer_len = 0;
-        self.buffer_len = self
-            .file
-            .insert(file)
-            .read_at(self.position, &mut self.buffer)
-            .map_err(|io| io.in_file(name, "cannot read the segment").at(self.position))?;
+        let file = self.file.insert(file);
+        let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment").at(self.position);
+        let read = file.read_at(self.position, &mut self.buffer).map_err(cannot_read)?;
+        if self.is_live {
+            // A header that is still this segment's after the read proves that the bytes were, too: it is what is overwritten first.
+            let mut header = [0; SEGMENT_HEADER_LEN];
+            let len = file.read_at(0, &mut header).map_err(cannot_read)?;
+            if SegmentHeader::decode(&header[..len]) != Ok(self.segment.header) {
+                return Err(self.corrupt("the segment was made another while it was read"));
+            }
+        }
+        self.buffer_len = read;
         self.buffer_start = self.position;
         Ok(())
     }

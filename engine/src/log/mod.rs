@@ -11,6 +11,7 @@ use crate::config::LogId;
 use crate::cursor::Cursor;
 use crate::error::{Code, Error, Result};
 use crate::events::Events;
+use crate::follow::Follower;
 use crate::format::constants::MANIFEST_LEN;
 use crate::format::control::Checkpoint;
 use crate::memory::Shared;
@@ -108,6 +109,8 @@ pub struct Log<S: Storage> {
     storage: Shared<S>,
     chain: Shared<Chain>,
     writer: Option<Shared<Writer<S>>>,
+    /// Of a log that another process writes.
+    follower: Option<Shared<Follower<S>>>,
     found: FoundState,
     /// The highest checkpoint, never held over I/O.
     checkpoint: Mutex<Checkpoint>,
@@ -242,6 +245,13 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
+    /// Makes everything that is durable by now visible to those who follow the log from other processes.
+    pub fn publish(&self) -> Result<()> {
+        let writer = self.writer()?;
+        writer.committer.check_usable()?;
+        writer.retention.publish(writer.committer.bound()).map_err(|failed| writer.install_failed(failed))
+    }
+
     /// A cursor over every record above `after`; `seq::OLDEST` begins at the oldest one kept.
     pub fn replay(&self, after: Seq, options: ReplayOptions) -> Result<Replay<S>> {
         self.tell(self.replay_from(after, options))
@@ -260,6 +270,15 @@ impl<S: Storage> Log<S> {
                 synced => synced?,
             }
         }
+        if let Some(follower) = &self.follower {
+            if options.unsynced {
+                return Err(Error::new(
+                    Code::Invalid,
+                    "WAL_REPLAY_UNSYNCED on a log that another process writes: what it shows could be taken back",
+                ));
+            }
+            follower.look()?;
+        }
         let (floor, forgotten_data) = self.chain.forgotten();
         // The files say what pins keep now; another process may have made one since the log looked.
         let pinned = if options.pinned { pins::oldest(&*self.storage, self.found.log_id)? } else { None };
@@ -270,18 +289,26 @@ impl<S: Storage> Log<S> {
             (seq::OLDEST, Some(pinned)) => pinned,
             (seq::OLDEST, None) => floor,
             (after, _) => {
-                let last = if self.writer.is_some() || options.unsynced { self.last_seq() } else { self.chain.durable() };
+                let last = if self.writer.is_some() || self.follower.is_some() || options.unsynced {
+                    self.last_seq()
+                } else {
+                    self.chain.durable()
+                };
                 gap::check(after, gap::Extent { forgotten_data: if options.pinned { 0 } else { forgotten_data }, last })?;
                 if options.pinned { after } else { after.max(floor) }
             }
         };
-        let cursor = Cursor::new(&self.storage, self.chain.clone(), after, options, self.found.segment_bytes)?;
+        let enter = || Cursor::new(&self.storage, self.chain.clone(), after, options, self.found.segment_bytes, self.follower.is_some());
+        let cursor = match &self.follower {
+            Some(follower) if options.pinned => follower.with_pinned(after, enter)?,
+            _ => enter()?,
+        };
         // A truncation may have come between; then the segments it needs may be gone.
         let (_, forgotten_now) = self.chain.forgotten();
         if forgotten_now > forgotten_data && after < forgotten_now && !from_oldest && !options.pinned {
             gap::check(after, gap::Extent { forgotten_data: forgotten_now, last: self.last_seq() })?;
         }
-        Ok(Replay { cursor, writer: self.writer.as_ref().map(Shared::downgrade) })
+        Ok(Replay { cursor, writer: self.writer.as_ref().map(Shared::downgrade), follower: self.follower.clone() })
     }
 
     /// No appends, syncs, checkpoints or truncations from here on; wakes everybody who waits. Appends under way still complete.

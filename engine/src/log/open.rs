@@ -8,6 +8,7 @@ use crate::commit::{Committer, Start};
 use crate::config::{Config, OpenKind, Recovery};
 use crate::error::{Code, Error, Result};
 use crate::events::{Event, Events, Listener};
+use crate::follow::Follower;
 use crate::format::control::{Checkpoint, How, Link, Open};
 use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
@@ -76,6 +77,11 @@ impl<S: Storage> Log<S> {
     pub fn open_heard(storage: S, config: &Config, listener: Option<Box<dyn Listener>>) -> Result<Log<S>> {
         let began = Instant::now();
         let config = config.checked()?;
+        if config.open == OpenKind::Live {
+            let log = Self::follow(Shared::new(storage)?, &config, began, Events::new(listener)?)?;
+            log.tell_of_opening();
+            return Ok(log);
+        }
         let read_only = config.open == OpenKind::ReadOnly;
         lock(&storage, if read_only { LockKind::Shared } else { LockKind::Exclusive })?;
         let storage = Shared::new(storage)?;
@@ -147,6 +153,37 @@ impl<S: Storage> Log<S> {
         self.events.deliver();
     }
 
+    /// A log that another process may be writing: without its lock, and without a word to it.
+    fn follow(storage: Shared<S>, config: &Config, began: Instant, events: Shared<Events>) -> Result<Log<S>> {
+        let follower = Follower::open(&storage, config)?;
+        let manifest = follower.manifest();
+        let chain = follower.chain().clone();
+        let report = Report {
+            log_id: manifest.log_id,
+            epoch: manifest.epoch,
+            clean: !manifest.dirty,
+            last_seq: chain.durable(),
+            floor_seq: manifest.floor,
+            forgotten_data_seq: manifest.forgotten_data,
+            checkpoint_seq: manifest.checkpoint.n,
+            checkpoint_covered: manifest.checkpoint.covered,
+            oldest_seq: chain.oldest(),
+            segments: chain.counts().0 as u64,
+            segment_bytes: manifest.segment_bytes,
+            duration_us: elapsed_us(began),
+            ..Report::default()
+        };
+        let found = FoundState {
+            report,
+            log_id: manifest.log_id,
+            epoch: manifest.epoch,
+            segment_bytes: manifest.segment_bytes,
+            pins: Held::default(),
+        };
+        let checkpoint = Mutex::new(manifest.checkpoint);
+        Ok(Log { storage, chain, writer: None, follower: Some(Shared::new(follower)?), found, checkpoint, events })
+    }
+
     fn read_only(storage: Shared<S>, found: Found, events: Shared<Events>) -> Result<Log<S>> {
         // Room for what is added below.
         let mut segments = Vec::new();
@@ -200,6 +237,7 @@ impl<S: Storage> Log<S> {
             storage,
             chain,
             writer,
+            follower: None,
             found: FoundState {
                 report: found.report,
                 log_id: found.manifest.log_id,

@@ -40,3 +40,8 @@ pub fn lost(first: Seq, last: Seq) -> Error {
 pub fn unpinned(first: Seq, last: Seq) -> Error {
     Error::new(Code::Gap, "these records, which a pin was to keep, cannot be reached: their segments are damaged or gone").seqs(first, last)
 }
+
+/// The answer to a reader that another process's truncations have overtaken.
+pub fn overtaken(first: Seq, last: Seq) -> Error {
+    Error::new(Code::Gap, "these records were forgotten while they were read; pin what is to stay").seqs(first, last)
+}

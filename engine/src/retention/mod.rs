@@ -62,6 +62,16 @@ impl<S: Storage> Retention<S> {
         Ok(installed.checkpoint)
     }
 
+    /// Makes it known in the manifest that everything up to `bound` is durable, unless it is.
+    pub fn publish(&self, bound: Bound) -> core::result::Result<(), InstallError> {
+        let _turn = self.turn.lock();
+        let known = self.parts.manifest.current().bound;
+        if (bound.segment, bound.offset) > (known.segment, known.offset) {
+            self.parts.manifest.install(|manifest| advance_bound(manifest, bound))?;
+        }
+        Ok(())
+    }
+
     /// Whether records up to `up_to` may be forgotten; false if they are already.
     pub fn check(&self, up_to: Seq, last: Seq, unchecked: bool) -> Result<bool> {
         let known = Known { floor: self.parts.chain.forgotten().0, last, licence: self.licence.load(Ordering::Acquire) };

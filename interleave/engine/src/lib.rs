@@ -16,6 +16,8 @@ pub mod cursor;
 pub mod error;
 #[path = "../../../engine/src/events.rs"]
 pub mod events;
+#[path = "../../../engine/src/follow/mod.rs"]
+pub mod follow;
 #[path = "../../../engine/src/format/mod.rs"]
 pub mod format;
 #[path = "../../../engine/src/log/mod.rs"]
