@@ -203,7 +203,7 @@ static void wrong_arguments_are_refused(const char *dir)
   STATUS(WAL_E_NOT_FOUND, wal_pin_list(log, NULL, 0, &count, &err));
   STATUS(WAL_E_NOT_FOUND, wal_pin_drop(log, "a", &err));
   uint64_t empty = fingerprint(log);
-  wal_t *wal = small_log(log, 3, 0);
+  wal_t *wal = small_log(log, 3, WAL_OPTION_NO_THREAD);
   uint64_t before = fingerprint(log);
   static const char *const names[] = {"", "a/b", "../x", "white space", "\xC3\xA4", "0000000001.pin", "0000000001.wal", "PINS", "LOCK",
                                       "0123456789012345678901234567890123456789012345678901234567890123"};

@@ -13,6 +13,9 @@ use crate::segment::head::{Family, load};
 use crate::seq::{self, Seq};
 use crate::storage::{Access, IoKind, Storage};
 
+/// How often something is tried again that another process was changing meanwhile.
+const ATTEMPTS: usize = 100;
+
 /// How much a pin may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
@@ -79,12 +82,26 @@ pub fn create<S: Storage>(storage: &S, name: PinName, seq: Seq, limit: Limit) ->
     };
     make(storage, index, &pin)?;
     // Only now does a log that drops segments see it. What was forgotten before that may be gone; what is forgotten later stays.
-    if let Err(error) = read_manifest(storage).and_then(|manifest| pinnable(&manifest, from)) {
-        storage.remove(FileName::Pin(index)).map_err(|io| io.in_file(FileName::Pin(index), "cannot remove a pin that came too late"))?;
-        sync_dir(storage)?;
-        return Err(error);
+    match settle(storage, index, pin, seq) {
+        Ok(pin) => Ok(pin.seq),
+        Err(error) => {
+            storage.remove(FileName::Pin(index)).map_err(|io| io.in_file(FileName::Pin(index), "cannot remove a pin that came too late"))?;
+            sync_dir(storage)?;
+            Err(error)
+        }
     }
-    Ok(from)
+}
+
+/// Sees to it that a new pin holds: one that is to begin wherever the host has forgotten up to follows it up to there.
+fn settle<S: Storage>(storage: &S, index: u32, mut pin: Pin, seq: Seq) -> Result<Pin> {
+    for _ in 0..ATTEMPTS {
+        let from = pinnable(&read_manifest(storage)?, if seq == seq::OLDEST { seq } else { pin.seq })?;
+        if seq != seq::OLDEST || from == pin.seq {
+            return Ok(pin);
+        }
+        pin = rewrite(storage, index, &pin, |pin| pin.seq = from)?;
+    }
+    Err(Error::new(Code::Gap, "the host forgets faster than a pin can be made").seqs(pin.seq + 1, pin.seq + 1))
 }
 
 /// Moves a pin up to `seq`, durably before anything that it kept may go. A pin never moves back.
@@ -184,7 +201,6 @@ fn no_log() -> Error {
 
 /// The manifest of a log that somebody may be writing: a read that falls into two writes may find no copy whole.
 fn read_manifest<S: Storage>(storage: &S) -> Result<Manifest> {
-    const ATTEMPTS: usize = 100;
     for _ in 0..ATTEMPTS {
         match manifest::read(storage)? {
             Read::Valid(manifest, _) => return Ok(manifest),
