@@ -85,7 +85,9 @@ pub fn create<S: Storage>(storage: &S, name: PinName, seq: Seq, limit: Limit) ->
     match settle(storage, index, pin, seq) {
         Ok(pin) => Ok(pin.seq),
         Err(error) => {
-            storage.remove(FileName::Pin(index)).map_err(|io| io.in_file(FileName::Pin(index), "cannot remove a pin that came too late"))?;
+            storage
+                .remove(FileName::Pin(index))
+                .map_err(|io| io.in_file(FileName::Pin(index), "cannot remove a pin that came too late"))?;
             sync_dir(storage)?;
             Err(error)
         }
