@@ -90,7 +90,8 @@ pub struct WalStat {
     /// The operating system's error number with it, 0 if none.
     pub last_error_os_error: i32,
     /// Pins that keep something or could, as this handle saw them last: when it opened the log,
-    /// and when it last had forgotten segments to drop. wal_pin_list tells how they are now.
+    /// and when it last had forgotten segments to drop. wal_pin_list tells how they are now. A
+    /// live reader does not look: 0.
     pub pins: u64,
     /// Pins that reached their limit and were lost.
     pub pins_lost: u64,

@@ -416,6 +416,15 @@ fn format_phrases() -> Vec<(&'static str, String)> {
         ("MANIFEST_SLOTS", format!("slot `g mod {MANIFEST_SLOTS}`")),
         ("MANIFEST_LEN", format!("`MANIFEST` is {MANIFEST_LEN} bytes")),
         ("MANIFEST_DIRTY", format!("bit {}, *dirty*", MANIFEST_DIRTY.trailing_zeros())),
+        ("PIN_MAGIC", hex(PIN_MAGIC)),
+        ("PIN_LEN", format!("A pin's file has {PIN_LEN} bytes")),
+        ("PIN_PAGE_LEN", format!("two pages of {PIN_PAGE_LEN} bytes, each holding one *copy*")),
+        ("PIN_COPY_LEN", format!("one *copy* in its first {PIN_COPY_LEN} bytes; the rest of a page is zero and ignored. | offset")),
+        ("PIN_COPIES", format!("stands in page `g mod {PIN_COPIES}`")),
+        ("PIN_NAME_LEN", format!("| 64 | {PIN_NAME_LEN} | name |")),
+        ("PIN_LOST", format!("bit {}, *lost*", PIN_LOST.trailing_zeros())),
+        ("PIN_DROPPED", format!("Bit {}, *dropped*", PIN_DROPPED.trailing_zeros())),
+        ("PIN_REFUSES", format!("Bit {}, *refuses*", PIN_REFUSES.trailing_zeros())),
     ]
 }
 

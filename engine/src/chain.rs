@@ -239,13 +239,13 @@ impl Chain {
         }
     }
 
-    /// Forgotten segments that an opening found and that pins keep, from the oldest on: they stand in front of the chain.
+    /// Forgotten segments that were found and that pins keep, from the oldest on: they stand in front of the chain.
     pub fn keep(&self, kept: &[Segment]) -> Result<()> {
         let mut inner = self.inner.lock();
         inner.reserve(kept.len())?;
-        for segment in kept.iter().rev() {
-            inner.doomed.push_front(*segment);
-        }
+        let first = kept.first().map_or(u32::MAX, |segment| segment.header.index);
+        inner.doomed.retain(|segment| segment.header.index < first);
+        inner.doomed.extend(kept);
         Ok(())
     }
 
@@ -289,9 +289,9 @@ impl Chain {
         Ok((ReaderId(slot), segment))
     }
 
-    /// The oldest segment that is known.
+    /// The oldest segment that is not forgotten.
     pub fn first(&self) -> Option<Segment> {
-        self.inner.lock().known().next().copied()
+        self.inner.lock().segments.front().copied()
     }
 
     /// For a log that another process writes: `segments` come behind the one that `joint` names, with its end, in the place of those that were known there; or

@@ -359,9 +359,10 @@ static void another_process_pins_while_the_host_forgets(const char *dir)
     fill_to(wal, wal_last_seq(wal) + 4, SIZE);
     *feed.last = wal_last_seq(wal);
     OK(wal_truncate(wal, wal_last_seq(wal) - 2, WAL_TRUNCATE_UNCHECKED, &err));
-    uint64_t held = *feed.held;
+    uint64_t held = 0;
     wal_cursor_t *cursor = NULL;
-    if (held > 0 && wal_replay_open(wal, held - 1, WAL_REPLAY_PINNED, &cursor, &err) == WAL_OK) {
+    AWAIT((held = *feed.held) > 0);
+    if (wal_replay_open(wal, held - 1, WAL_REPLAY_PINNED, &cursor, &err) == WAL_OK) {
       wal_record_t record;
       for (uint64_t seq = held; seq <= wal_last_seq(wal); seq++, checked++) {
         OK(wal_replay_next(cursor, &record, &err));
@@ -369,7 +370,7 @@ static void another_process_pins_while_the_host_forgets(const char *dir)
         EQUAL(number_of(&record), seq);
       }
       wal_replay_close(cursor);
-    } else if (held > 0) {
+    } else {
       /* It has moved on, or gone, since. */
       CHECK(*feed.held != held);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use wal_engine::config::SyncMode;
+use wal_engine::config::{Config, Recovery, SyncMode};
 use wal_engine::error::Code;
 use wal_engine::format::pin::PinName;
 use wal_engine::log::{Log, ReplayOptions};
@@ -276,6 +276,46 @@ fn damage_to_pinned_segments_does_not_hinder_the_host() {
             let after = disk.visible_image();
             let stay = |image: &Image| (3..=8).filter(|&index| image.read(FileName::Segment(index)).is_some()).count();
             assert_eq!(stay(&after), stay(&image), "{before} segments before, segment {index} damaged");
+        }
+    }
+}
+
+/// A prefix recovery, from damage to what the host needs or without a manifest, leaves to pins what they keep.
+#[test]
+fn a_prefix_recovery_leaves_to_pins_what_they_keep() {
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    pins::create(&disk.storage(), name(), 2, Limit::default()).unwrap();
+    log.truncate(5, true).unwrap();
+    log.close().unwrap();
+    let whole = disk.visible_image();
+    for is_manifest in [false, true] {
+        let mut image = whole.clone();
+        if is_manifest {
+            image.remove(FileName::Manifest);
+        } else {
+            let mut bytes = image.read(FileName::Segment(8)).unwrap().to_vec();
+            bytes[300] ^= 4;
+            image.write(FileName::Segment(8), bytes);
+        }
+        let disk = Disk::from_image(&image, 5);
+        let prefix = Config { recovery: Recovery::Prefix, ..config(SyncMode::Always, true) };
+        let log = Log::open(disk.storage(), &prefix).unwrap();
+        let report = log.report();
+        assert_eq!((report.foreign_files, report.files_aside > 0), (0, !is_manifest), "{report:?}");
+        let mut log = Some(log);
+        for _ in 0..2 {
+            let log = log.take().unwrap_or_else(|| Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap());
+            let options = ReplayOptions { pinned: true, skip_lost: true, ..ReplayOptions::default() };
+            let mut cursor = log.replay(2, options).unwrap();
+            let mut seqs = Vec::new();
+            while let Some(record) = cursor.next().unwrap() {
+                assert_eq!(record.value, &[record.seq as u8; 2500][..]);
+                seqs.push(record.seq);
+            }
+            assert_eq!(seqs, if is_manifest { (3..=10).collect::<Vec<u64>>() } else { (3..=7).collect() });
+            drop(cursor);
+            log.close().unwrap();
         }
     }
 }

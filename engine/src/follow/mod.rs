@@ -27,6 +27,8 @@ use tip::Tip;
 
 /// How often something is looked at again that the writer was changing meanwhile.
 const ATTEMPTS: usize = 100;
+/// How often a way back to what a pin keeps is looked for: a pin that holds is in nobody's way.
+const PINNED_ATTEMPTS: usize = 3;
 /// What is read of the end of the log at once, in bytes.
 const LOOK_BYTES: u64 = 64 << 10;
 
@@ -175,7 +177,20 @@ impl<S: Storage> Follower<S> {
     }
 
     /// Makes what pins keep down to `lowest` known, in front of the chain, and calls `enter` before it can be forgotten again.
-    pub fn with_pinned<T>(&self, lowest: Seq, enter: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn with_pinned<T>(&self, lowest: Seq, enter: impl Fn() -> Result<T>) -> Result<T> {
+        let mut outcome = self.try_pinned(lowest, &enter);
+        for _ in 0..PINNED_ATTEMPTS {
+            if !matches!(&outcome, Err(error) if matches!(error.code, Code::Corrupt | Code::Gap)) {
+                break;
+            }
+            // What was known may have been forgotten a moment ago.
+            self.look()?;
+            outcome = self.try_pinned(lowest, &enter);
+        }
+        outcome
+    }
+
+    fn try_pinned<T>(&self, lowest: Seq, enter: impl Fn() -> Result<T>) -> Result<T> {
         let state = self.state.lock();
         let Some(oldest) = self.chain.first() else {
             return enter();

@@ -1,24 +1,13 @@
 //! What pins keep of what the host has forgotten. A pin never stands in the way of an opening: where what it keeps is damaged, the log opens, and whoever
 //! reads from the pin is told.
 
-use super::surveyor::{Fact, Surveyor};
+use super::surveyor::{Fact, Pinned, Surveyor};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::memory;
 use crate::pins::{self, Kept};
 use crate::segment::head::Head;
 use crate::storage::Storage;
-
-/// See the module's head.
-#[derive(Default)]
-pub(super) struct Pinned {
-    /// The pins.
-    pub(super) pins: Vec<Kept>,
-    /// The forgotten segments that they keep, from the oldest on: they lead up to the oldest one that counts.
-    pub(super) segments: Vec<Segment>,
-    /// Where the way back ends before all that pins keep was found, every segment below this index stays, whatever it is; 0 otherwise.
-    pub(super) below: u32,
-}
 
 impl<S: Storage> Surveyor<'_, S> {
     /// What pins keep in front of `first`, the oldest segment that counts; `None` if that is damaged.

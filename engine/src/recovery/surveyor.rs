@@ -2,7 +2,6 @@
 
 use super::Report;
 use super::ending::{Begin, scan_segment};
-use super::pinned::Pinned;
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
 use crate::format::constants::{DATA_START, MANIFEST_LEN, SEGMENT_HEADER_LEN};
@@ -11,6 +10,7 @@ use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::memory;
 use crate::names::FileName;
+use crate::pins::Kept;
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::{Family, Head, load};
 use crate::segment::scan::Window;
@@ -197,6 +197,17 @@ impl<'a, S: Storage> Surveyor<'a, S> {
         }
         Ok(highest)
     }
+}
+
+/// What pins keep of what the host has forgotten.
+#[derive(Default)]
+pub(super) struct Pinned {
+    /// The pins.
+    pub(super) pins: Vec<Kept>,
+    /// The forgotten segments that they keep, from the oldest on: they lead up to the oldest one that counts.
+    pub(super) segments: Vec<Segment>,
+    /// Where the way back ends before all that pins keep was found, every segment below this index stays, whatever it is; 0 otherwise.
+    pub(super) below: u32,
 }
 
 /// Indexes to look up.
