@@ -35,7 +35,7 @@ QUIET := --quiet
 endif
 
 .PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
-	prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
+	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
 	abi-baseline install install-library install-go uninstall uninstall-library uninstall-go clean help FORCE
 .DELETE_ON_ERROR:
 
@@ -145,7 +145,8 @@ plants:
 # The proof: every suite, then one table of what they tried. A suite is a target below and a word in PROVE_SUITES. What it prints as
 # `tally: NAME COUNT UNIT` goes into the table.
 PROVE_DIR    := $(CARGO_DIR)/prove-logs
-PROVE_SUITES := prove-simulated prove-recorded prove-memory prove-kills prove-failing-disk prove-interleavings prove-models prove-fuzz prove-plants
+PROVE_SUITES := prove-simulated prove-recorded prove-memory prove-kills prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz \
+	prove-plants
 
 # $(call proves,name,command): runs a suite, shows what it says if it fails, and collects its counts.
 proves = mkdir -p $(PROVE_DIR); echo "  PROVE   $(1)"; \
@@ -178,6 +179,9 @@ prove-failing-disk: build/libwal.a
 
 prove-interleavings:
 	$(Q)$(call proves,interleavings,$(CARGO) test $(QUIET) --locked --release --manifest-path interleave/Cargo.toml -- --nocapture)
+
+prove-pins:
+	$(Q)$(call proves,pins,$(CARGO) test $(QUIET) --locked -p wal-prove --test pins -- --nocapture)
 
 prove-plants:
 	$(Q)$(call proves,plants,$(CARGO) run $(QUIET) --locked -p wal-prove --bin prove-plants)
