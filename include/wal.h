@@ -5,7 +5,7 @@
  * written by hand.
  *
  *   What it is . What it is not . A program . Who passes what . Sync modes . Errors .
- *   Threads . When things go wrong . Limits and memory . Files
+ *   Threads . Live readers and pins . When things go wrong . Limits and memory . Files
  *
  * Then constants, structs, and the functions in the order of use: versions, statuses, opening
  * and closing, appending, making durable, checkpoint and truncate, replay, pins, where the log
@@ -53,7 +53,8 @@
  *   again: asking the kernel once more would answer "success" for pages that it has dropped.
  * - It finds out about a disk that loses or changes what it had stored; it cannot bring that
  *   back. A disk that answers a flush before it is done breaks every promise below.
- * - One handle for each log: a second wal_open, in this process or another, gets WAL_E_LOCKED.
+ * - One handle for each log: a second wal_open, in this process or another, gets WAL_E_LOCKED,
+ *   unless it only follows what the other one writes (WAL_OPEN_LIVE).
  *   Local file systems only: NFS and the like do not keep the promises of flock and fsync.
  * - Keys and values are not encrypted, and checksums (CRC-32) find damage, not malice.
  *
@@ -197,6 +198,26 @@
  * open other logs, and this one after the parent has closed it.
  *
  *
+ * LIVE READERS AND PINS
+ *
+ * A second process may read a log while the first one writes it: wal_open with WAL_OPEN_READ_ONLY
+ * and WAL_OPEN_LIVE takes no lock, writes nothing, and the writer does not notice. Replays yield
+ * every record in order, as far as something on disk proves that it is durable, and go on after
+ * WAL_END with what has come since; wal_replay_wait looks every 10 milliseconds.
+ *
+ * What is proven is a little behind. A group of records that were synced together is proven by
+ * the next thing that is written to the log, so that in WAL_SYNC_ALWAYS the last append is shown
+ * when the next one comes, and a log that rests shows all but its last group. wal_publish shows
+ * everything at once, at the price of one more sync; so do wal_checkpoint, wal_truncate and
+ * wal_close. In the other modes readers are behind by what is not yet synced, and that group.
+ * wal_last_seq tells what a live reader has seen, wal_durable_seq what it may show.
+ *
+ * A live reader that is slower than the host forgets gets WAL_E_GAP, never other bytes than those
+ * that were appended. A pin (wal_pin_create) keeps what it needs: pin first, replay from the
+ * pin's seq with WAL_REPLAY_PINNED, and move the pin up as the records have been dealt with. When
+ * the writer dies and the log is opened again, live readers go on without a break.
+ *
+ *
  * WHEN THINGS GO WRONG
  *
  * Power cut, crash, kill -9: everything acknowledged is there, in order and without holes; a
@@ -247,8 +268,8 @@
  *
  * FILES
  *
- * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, pins and
- * PINS, and damaged files set aside. It is created with mode 0700 and its files with 0600,
+ * The directory belongs to the log: LOCK, MANIFEST, 0000000001.wal and so on, spares, PINS and
+ * pins, and damaged files set aside. It is created with mode 0700 and its files with 0600,
  * unless the options say otherwise. Copy it as a backup only while the log is closed. Files are
  * the same on every machine, whatever its byte order; FORMAT.md describes every byte.
  */
@@ -339,6 +360,7 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_OPEN_EXISTING  1  /* There must be a log. */
 #define WAL_OPEN_NEW       2  /* There must be none yet. */
 #define WAL_OPEN_READ_ONLY 4  /* There must be one; write nothing. */
+#define WAL_OPEN_LIVE      8  /* With READ_ONLY: another may write it. */
 
 /* Options: option_flags */
 #define WAL_OPTION_NO_THREAD 1  /* Start no background thread. */
@@ -430,7 +452,8 @@ typedef struct wal_options_t {
                                      * 0: not given, nothing is proven. */
   uint32_t open_flags;              /* WAL_OPEN_...; 0: open the log, or create it. store_seq
                                      * (except WAL_STORE_EMPTY) and expected_log_id imply
-                                     * WAL_OPEN_EXISTING. */
+                                     * WAL_OPEN_EXISTING. WAL_OPEN_LIVE: see LIVE READERS at
+                                     * the top. */
   uint32_t recovery;                /* What to do about damage: WAL_RECOVER_... */
   uint32_t batch_records;           /* For WAL_SYNC_BATCH: most records that are not yet
                                      * durable. 0: 1000. */
@@ -605,7 +628,7 @@ typedef struct wal_stat_t {
   uint64_t pins;                   /* Pins that keep something or could, as this handle saw
                                     * them last: when it opened the log, and when it last had
                                     * forgotten segments to drop. wal_pin_list tells how they
-                                    * are now. */
+                                    * are now. A live reader does not look: 0. */
   uint64_t pins_lost;              /* Pins that reached their limit and were lost. */
   uint64_t pins_damaged;           /* Files of pins that are damaged. While there is one,
                                     * nothing is dropped. */
@@ -924,6 +947,18 @@ WAL_API WAL_MUST_USE wal_status_t wal_flush(wal_t *wal, wal_error_t *err);
  */
 WAL_API WAL_MUST_USE wal_status_t
 wal_wait_durable(wal_t *wal, uint64_t seq, uint64_t timeout_us, wal_error_t *err);
+
+/**
+ * Shows everything that is durable by now to those who follow the log from other processes
+ * (WAL_OPEN_LIVE): writes and syncs the manifest, unless that says so already. Appending goes on
+ * meanwhile. A checkpoint and a truncation do the same.
+ *
+ * Returns:  WAL_OK;
+ *           WAL_E_INVALID, WAL_E_READ_ONLY, WAL_E_CLOSED, WAL_E_FORKED, WAL_E_IO, WAL_E_NO_SPACE
+ *           (nothing has changed), WAL_E_FAILED, WAL_E_PANIC.
+ * Threads:  any.
+ */
+WAL_API WAL_MUST_USE wal_status_t wal_publish(wal_t *wal, wal_error_t *err);
 
 /* --------------------------------------------------------------------------------------------
  * Checkpoint and truncate
