@@ -12,6 +12,7 @@ fn every_call(disk: &Disk) -> Vec<(Call, Result<(), IoError>)> {
     let storage = disk.storage();
     let mut answers = vec![
         (Call::Lock, storage.lock(LockKind::Exclusive)),
+        (Call::LockPins, storage.lock_pins(true).map(drop)),
         (Call::List, storage.list(&mut |_| {})),
         (Call::Random, storage.random(&mut [0; 4])),
     ];
