@@ -62,6 +62,48 @@ fn a_recovered_segment_that_is_followed() {
     });
 }
 
+/// What a recovery copied into a segment that another followed is there, whatever became of where it stood before.
+#[test]
+fn a_copy_that_outlives_its_original() {
+    bounded(|| {
+        let always = config(SyncMode::Always, true);
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always).unwrap();
+        (0..4).for_each(|_| assert!(put(&log, 100) > 0));
+        drop(log);
+        let first = frames(disk.visible_image().read(FileName::Segment(1)).unwrap()).1;
+        // The first of these copies the last record, the second finds it in its place.
+        (0..2).for_each(|_| drop(Log::open(disk.storage(), &always).unwrap()));
+        let mut image = disk.visible_image();
+        assert_eq!(open(&image).report().copied_records, 0);
+        image = changed(&image, FileName::Segment(1), |bytes| bytes[first[4].offset as usize + 30] ^= 1);
+        image.remove(FileName::Manifest);
+        assert_eq!(read_all(&open(&image)), [1, 2, 3, 4]);
+    });
+}
+
+/// What any segment says that the log may forget, it may forget, even if that segment is not kept.
+#[test]
+fn the_highest_checkpoint_of_all() {
+    bounded(|| {
+        let always = config(SyncMode::Always, true);
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always).unwrap();
+        put(&log, 30);
+        let low = log.checkpoint(1).unwrap();
+        fill(&log, 3);
+        let high = log.checkpoint(12).unwrap();
+        fill(&log, 2);
+        assert!(high > low);
+        drop(log);
+        let mut image = changed(&disk.visible_image(), FileName::Segment(2), |bytes| bytes[3000] ^= 1);
+        image.remove(FileName::Manifest);
+        let report = open(&image).report();
+        assert!(report.lost_first_seq > 0);
+        assert_eq!((report.checkpoint_seq, report.checkpoint_covered), (high, 12));
+    });
+}
+
 /// The chain goes through recovered segments, forwards and backwards.
 #[test]
 fn a_chain_with_recovered_segments() {
