@@ -157,12 +157,12 @@ fn a_manifest_from_before_a_recovery() {
         for records in [0, 1, 30] {
             let disk = Disk::new(3);
             let log = Log::open(disk.storage(), &strict()).unwrap();
-            (0..3).for_each(|_| drop(put(&log, 100)));
+            (1..=3).for_each(|seq| assert_eq!(put(&log, 100), seq));
             drop(log);
             let old = disk.visible_image().read(FileName::Manifest).unwrap().to_vec();
             let log = Log::open(disk.storage(), &strict()).unwrap();
             let recovered = manifest(&disk.visible_image()).bound.segment;
-            (0..records).for_each(|_| drop(put(&log, 200)));
+            (0..records).for_each(|_| assert!(put(&log, 200) > 3));
             drop(log);
             let image = changed(&disk.visible_image(), FileName::Manifest, |bytes| *bytes = old);
             // Where nothing was appended, what was recovered still stands where it stood.

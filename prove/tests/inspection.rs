@@ -130,8 +130,8 @@ fn records() {
             for index in 1..=5 {
                 let found = found_in(&image, index);
                 let records: Vec<_> = found.iter().filter(|frame| frame.kind == Kind::Record).collect();
-                // Nothing vouches for the last one of a log that was not closed.
-                let vouched = records.len() - usize::from(index == 5 && !clean);
+                // Nothing vouches for the last one of a log that was not closed, so that it does not tell how much was lost in front of it.
+                let vouched = records.len() - if index == 5 && !clean { 2 } else { 0 };
                 for hit in &records[..vouched] {
                     for byte in [3, IN_PAYLOAD] {
                         let expected = [(index, hit.offset, hit.last_seq, hit.last_seq)];

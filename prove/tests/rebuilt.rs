@@ -11,7 +11,7 @@ use wal_engine::segment::head::decode_open;
 use wal_engine::seq;
 use wal_prove::forge::{changed, frames, manifest, segments};
 use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Disk, Image, SimStorage};
+use wal_sim::{Call, Disk, Fault, Image, SimStorage};
 
 fn put(log: &Log<SimStorage>, len: usize) -> u64 {
     log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
@@ -72,11 +72,16 @@ fn a_copy_that_outlives_its_original() {
         (0..4).for_each(|_| assert!(put(&log, 100) > 0));
         drop(log);
         let first = frames(disk.visible_image().read(FileName::Segment(1)).unwrap()).1;
-        // The first of these copies the last record, the second finds it in its place.
-        (0..2).for_each(|_| drop(Log::open(disk.storage(), &always).unwrap()));
-        let mut image = disk.visible_image();
-        assert_eq!(open(&image).report().copied_records, 0);
-        image = changed(&image, FileName::Segment(1), |bytes| bytes[first[4].offset as usize + 30] ^= 1);
+        // The last record is copied; nothing comes behind it before the log is opened again.
+        let log = Log::open(disk.storage(), &always).unwrap();
+        let copied = manifest(&disk.visible_image()).bound.segment;
+        assert_eq!((log.report().copied_records, copied > 1), (1, true));
+        disk.fail(Fault::nth(1).of(Call::WriteAt).on(FileName::Segment(copied)));
+        assert!(log.append(OP_PUT, b"", b"not written").is_err());
+        drop(log);
+        assert_eq!(Log::open(disk.storage(), &always).unwrap().report().copied_records, 0);
+        assert!(manifest(&disk.visible_image()).bound.segment > copied);
+        let mut image = changed(&disk.visible_image(), FileName::Segment(1), |bytes| bytes[first[4].offset as usize + 30] ^= 1);
         image.remove(FileName::Manifest);
         assert_eq!(read_all(&open(&image)), [1, 2, 3, 4]);
     });

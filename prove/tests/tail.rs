@@ -49,7 +49,9 @@ fn checkpoints_that_the_manifest_does_not_know() {
         let disk = Disk::new(1);
         let log = Log::open(disk.storage(), &always()).unwrap();
         put(&log, 20);
-        assert_eq!((log.checkpoint(1), log.checkpoint(2)), (Ok(2), Ok(2)));
+        assert_eq!(log.checkpoint(1), Ok(2));
+        put(&log, 20);
+        assert_eq!(log.checkpoint(2), Ok(2));
         let covered = manifest(&disk.visible_image()).checkpoint.covered;
         drop(log);
         let log = Log::open(disk.storage(), &always()).unwrap();
