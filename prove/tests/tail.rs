@@ -133,7 +133,7 @@ fn what_is_copied_is_read_once() {
         const MIB: usize = 1 << 20;
         // More in front than the buffer holds; more behind, through which the search for other frames goes; more to copy than there is room for behind
         // what stands in front.
-        for (synced, unsynced) in [(30, 6), (17, 7), (10, 23)] {
+        for (synced, unsynced) in [(30, 6), (17, 7), (20, 7)] {
             let config = Config { segment_bytes: 32 * MIB as u64, ..config(SyncMode::Os, true) };
             let disk = Disk::new(1);
             let log = Log::open(disk.storage(), &config).unwrap();
