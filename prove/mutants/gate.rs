@@ -1,6 +1,8 @@
 //! The tests that judge a mutant, in one binary: one link for each mutant instead of one for each file. `prove/mutants/phases` runs them in the
 //! order of what they cost. Left out of a plain `cargo test`, which runs the same tests from their own files.
 
+#[path = "../tests/broken_chains.rs"]
+mod broken_chains;
 #[path = "../tests/damage.rs"]
 mod damage;
 #[path = "../tests/evidence.rs"]
@@ -11,6 +13,8 @@ mod followers;
 mod golden;
 #[path = "../tests/heads.rs"]
 mod heads;
+#[path = "../tests/inspection.rs"]
+mod inspection;
 #[path = "../tests/lengths.rs"]
 mod lengths;
 #[path = "../tests/manifest.rs"]
@@ -19,6 +23,8 @@ mod manifest;
 mod nth_fault;
 #[path = "../tests/opening.rs"]
 mod opening;
+#[path = "../tests/passing_errors.rs"]
+mod passing_errors;
 #[path = "../tests/protocol.rs"]
 mod protocol;
 #[path = "../tests/rebuilt.rs"]

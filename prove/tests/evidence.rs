@@ -263,6 +263,18 @@ fn an_interrupted_move_is_completed() {
             }
             assert_eq!(after.names().filter(|name| matches!(name, FileName::Damaged(_))).count(), 2);
         }
+        // A second recovery that is interrupted as well does not take back what the first one announced.
+        let disk = Disk::from_image(&base, 4);
+        let open = |disk: &Disk| Log::open(disk.storage(), &Config { recovery: Recovery::Prefix, ..strict() }).map(drop);
+        disk.fail(Fault::nth(1).of(Call::Rename).on(FileName::Segment(5)).forever());
+        assert_eq!(open(&disk).map_err(|error| error.code), Err(Code::Io));
+        let image_of_first = disk.visible_image();
+        assert!(image_of_first.read(FileName::Segment(4)).is_none());
+        let recovered = manifest(&image_of_first).bound.segment;
+        let disk = Disk::from_image(&flipped(&image_of_first, recovered, 100), 4);
+        disk.fail(Fault::nth(1).of(Call::Rename).on(FileName::Segment(5)).forever());
+        assert_eq!(open(&disk).map_err(|error| error.code), Err(Code::Io));
+        assert_eq!(manifest(&disk.visible_image()).aside, (4, recovered));
         // Nothing was announced: what nobody needs is no evidence, whatever its index.
         let mut strange = image.clone();
         strange.write(FileName::Segment(0), vec![0; 4096]);

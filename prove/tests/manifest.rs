@@ -11,7 +11,7 @@ use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_prove::forge::{changed, forged, manifest};
 use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Call, Disk, Fault, Image};
+use wal_sim::{Call, Disk, Effect, Fault, Image};
 
 fn always() -> Config {
     config(SyncMode::Always, true)
@@ -191,6 +191,17 @@ fn an_install_that_fails() {
     disk.fail(Fault::nth(1).of(Call::WriteAt));
     let failed = file.install(|manifest| manifest.floor += 1).unwrap_err();
     assert_eq!((failed.error.code, failed.is_final, file.current()), (Code::Io, false, first));
+    // However often it fails: the slot with the newest content is not written to, since half of a write may be there.
+    let newest = |image: &Image| {
+        let slot = (first.generation % 2) as usize * 2 * MANIFEST_PAGE_LEN;
+        image.read(FileName::Manifest).unwrap()[slot..][..2 * MANIFEST_PAGE_LEN].to_vec()
+    };
+    let before = newest(&disk.visible_image());
+    for _ in 0..3 {
+        disk.fail(Fault::nth(1).of(Call::WriteAt).effect(Effect::Prefix(100)));
+        assert!(file.install(|manifest| manifest.floor += 1).is_err());
+        assert!(newest(&disk.visible_image()) == before);
+    }
     file.install(|manifest| manifest.floor += 1).unwrap();
     disk.fail(Fault::nth(1).of(Call::Sync));
     let failed = file.install(|manifest| manifest.floor += 1).unwrap_err();

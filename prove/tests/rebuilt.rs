@@ -11,7 +11,7 @@ use wal_engine::segment::head::decode_open;
 use wal_engine::seq;
 use wal_prove::forge::{changed, frames, manifest, segments};
 use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Disk, Image, SimStorage};
+use wal_sim::{Call, Disk, Fault, Image, SimStorage};
 
 fn put(log: &Log<SimStorage>, len: usize) -> u64 {
     log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
@@ -59,6 +59,53 @@ fn a_recovered_segment_that_is_followed() {
             let log = open(&image);
             assert_eq!((read_all(&log), log.last_seq(), log.report().lost_first_seq), ((1..=last).collect(), last, 0), "{more} more");
         }
+    });
+}
+
+/// What a recovery copied into a segment that another followed is there, whatever became of where it stood before.
+#[test]
+fn a_copy_that_outlives_its_original() {
+    bounded(|| {
+        let always = config(SyncMode::Always, true);
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always).unwrap();
+        (0..4).for_each(|_| assert!(put(&log, 100) > 0));
+        drop(log);
+        let first = frames(disk.visible_image().read(FileName::Segment(1)).unwrap()).1;
+        // The last record is copied; nothing comes behind it before the log is opened again.
+        let log = Log::open(disk.storage(), &always).unwrap();
+        let copied = manifest(&disk.visible_image()).bound.segment;
+        assert_eq!((log.report().copied_records, copied > 1), (1, true));
+        disk.fail(Fault::nth(1).of(Call::WriteAt).on(FileName::Segment(copied)));
+        assert!(log.append(OP_PUT, b"", b"not written").is_err());
+        drop(log);
+        assert_eq!(Log::open(disk.storage(), &always).unwrap().report().copied_records, 0);
+        assert!(manifest(&disk.visible_image()).bound.segment > copied);
+        let mut image = changed(&disk.visible_image(), FileName::Segment(1), |bytes| bytes[first[4].offset as usize + 30] ^= 1);
+        image.remove(FileName::Manifest);
+        assert_eq!(read_all(&open(&image)), [1, 2, 3, 4]);
+    });
+}
+
+/// What any segment says that the log may forget, it may forget, even if that segment is not kept.
+#[test]
+fn the_highest_checkpoint_of_all() {
+    bounded(|| {
+        let always = config(SyncMode::Always, true);
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always).unwrap();
+        put(&log, 30);
+        let low = log.checkpoint(1).unwrap();
+        fill(&log, 3);
+        let high = log.checkpoint(12).unwrap();
+        fill(&log, 2);
+        assert!(high > low);
+        drop(log);
+        let mut image = changed(&disk.visible_image(), FileName::Segment(2), |bytes| bytes[3000] ^= 1);
+        image.remove(FileName::Manifest);
+        let report = open(&image).report();
+        assert!(report.lost_first_seq > 0);
+        assert_eq!((report.checkpoint_seq, report.checkpoint_covered), (high, 12));
     });
 }
 

@@ -45,6 +45,17 @@ fn checkpoints_that_the_manifest_does_not_know() {
             assert_eq!(found, expected, "{covered:?}");
             assert_eq!(manifest(&disk.visible_image()).checkpoint.n, expected.0);
         }
+        // Of two that allow the same the first stays, as it did for whoever made them.
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        put(&log, 20);
+        assert_eq!(log.checkpoint(1), Ok(2));
+        put(&log, 20);
+        assert_eq!(log.checkpoint(2), Ok(2));
+        let covered = manifest(&disk.visible_image()).checkpoint.covered;
+        drop(log);
+        let log = Log::open(disk.storage(), &always()).unwrap();
+        assert_eq!((log.report().checkpoint_seq, log.report().checkpoint_covered), (2, covered));
     });
 }
 
@@ -120,8 +131,9 @@ fn fragments_without_an_end() {
 fn what_is_copied_is_read_once() {
     bounded(|| {
         const MIB: usize = 1 << 20;
-        // More in front than the buffer holds; and more behind, through which the search for other frames goes.
-        for (synced, unsynced) in [(30, 6), (17, 7)] {
+        // More in front than the buffer holds; more behind, through which the search for other frames goes; more to copy than there is room for behind
+        // what stands in front.
+        for (synced, unsynced) in [(30, 6), (17, 7), (20, 7)] {
             let config = Config { segment_bytes: 32 * MIB as u64, ..config(SyncMode::Os, true) };
             let disk = Disk::new(1);
             let log = Log::open(disk.storage(), &config).unwrap();

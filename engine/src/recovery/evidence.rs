@@ -17,8 +17,6 @@ use crate::storage::{Access, File, IoKind, Storage};
 /// A file under a segment's name, whole or not.
 struct Look {
     header: SegmentHeader,
-    /// Whether the header is the file's own, and not what its name lets expect.
-    has_header: bool,
     open: Option<Open>,
     frames: Behind,
     /// The relative seq of the frame at the manifest's bound, if the bound lies in this file.
@@ -67,9 +65,9 @@ fn first_seq<S: Storage>(surveyor: &Surveyor<'_, S>, look: &Look, ends: &[End]) 
     look.relative_at_bound.and_then(|relative| (bound.tail.seq + 1).checked_sub(u64::from(relative)))
 }
 
-/// Whether a segment outside the chain may hold records, or cannot be told not to.
+/// Whether a segment outside the chain that has its header may hold records, or cannot be told not to.
 pub(super) fn may_hold_records<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<bool> {
-    Ok(look(surveyor, index)?.is_none_or(|look| !look.has_header || look.open.is_some() || look.frames.headers > 0))
+    Ok(look(surveyor, index)?.is_none_or(|look| look.open.is_some() || look.frames.headers > 0))
 }
 
 fn look<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<Option<Look>> {
@@ -103,5 +101,5 @@ fn look<S: Storage>(surveyor: &mut Surveyor<'_, S>, index: u32) -> Result<Option
     };
     surveyor.report.bytes_read += window.bytes_read();
     let open = decode_open(&header, &head[..read]);
-    Ok(Some(Look { header, has_header: own.is_some(), open, frames, relative_at_bound }))
+    Ok(Some(Look { header, open, frames, relative_at_bound }))
 }

@@ -132,13 +132,9 @@ fn segment<S: Storage>(
     };
     let fact = Fact { header: head.header, open: head.open };
     let is_empty = head.open.is_none() && bound.segment == index && bound.offset == head.header.data_start && successor.is_none();
-    let begin = match (head.open, next) {
-        (Some(_), _) => surveyor.begin(fact),
-        (None, _) if is_empty => surveyor.begin(fact),
-        (None, next) => {
-            let first_seq = next.unwrap_or(floor + 1);
-            Begin { first_seq, ..surveyor.begin(fact) }
-        }
+    let begin = match head.open {
+        Some(_) => surveyor.begin(fact),
+        None => Begin { first_seq: next.unwrap_or(floor + 1), ..surveyor.begin(fact) },
     };
     let mut frames = Frames {
         file: &head.file,

@@ -143,7 +143,7 @@ fn keep<S: Storage>(surveyor: &mut Surveyor<'_, S>, opens: &[(u32, Open)], kept:
         }
         None => {
             if let Some(end) = scanned.successor {
-                match surveyor.check_successor(end.successor, scanned.end.tail.seq + 1) {
+                match surveyor.check_successor(end.successor, scanned.end.tail) {
                     Ok(()) => {}
                     Err(damage) if damage.code == Code::Corrupt => kept.damage = Some(damage),
                     Err(error) => return Err(error),

@@ -95,8 +95,7 @@ fn recover_once<S: Storage>(
     let bound = Bound { segment: prepared.header.index, offset: end, tail: unclean.tail };
     let oldest = found.segments.first().map_or(prepared.header.index, |segment| segment.header.index);
     let checkpoint = found.checkpoint;
-    let moves_aside = found.report.damage.is_some() && !found.aside.is_empty();
-    let aside = if moves_aside { aside_range(&found.aside, found.manifest.aside) } else { found.manifest.aside };
+    let aside = aside_range(&found.aside, found.manifest.aside);
     found.manifest = manifest
         .install_twice(|manifest| {
             manifest.dirty = false;
@@ -179,9 +178,6 @@ fn copy_frames<F: File>(
         if is_record {
             let seq = copy.segment_first_seq + u64::from(header.relative_seq);
             let moved = FrameHeader { relative_seq: (seq - first_seq) as u32, watermark: 0, ..header };
-            if !out.buffer.has_room(header.len()) {
-                out.flush()?;
-            }
             let offset = out.buffer.end();
             let mut encoded = [0; FRAME_HEADER_LEN];
             let crc = moved.encode(target.header.seed, offset, &mut encoded);

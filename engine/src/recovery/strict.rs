@@ -302,7 +302,7 @@ impl<S: Storage> Surveyor<'_, S> {
             return Err(no_frame_ends(last.header.index, vouched));
         };
         if let Some(end) = scanned.successor {
-            self.check_successor(end.successor, scanned.end.tail.seq + 1)?;
+            self.check_successor(end.successor, scanned.end.tail)?;
         }
         scanned.report_dropped(&begin, &mut self.report);
         Ok((unclean_at(last, &begin, &scanned, position), scanned, Held { buffer, place }))

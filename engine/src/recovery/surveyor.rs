@@ -60,9 +60,10 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     }
 
     /// The successor that an END names, and whose OPEN is not valid or it would count: its header was durable before the END was written, and
-    /// nothing in it may be vouched for. `next` is the seq of its first record, if it has any.
-    pub(super) fn check_successor(&mut self, index: u32, next: Seq) -> Result<()> {
-        let at_risk = |error: Error| if error.code == Code::Corrupt && error.seq == 0 { error.seqs(next, Seq::MAX) } else { error };
+    /// nothing in it may be vouched for. `tail` is what stands in front of it.
+    pub(super) fn check_successor(&mut self, index: u32, tail: Tail) -> Result<()> {
+        let next = tail.seq + 1;
+        let at_risk = |error: Error| if error.code == Code::Corrupt { error.seqs(next, Seq::MAX) } else { error };
         let head = self.load(index).map_err(at_risk)?;
         if head.open.is_some_and(|open| open.how == How::Rotated) {
             return Err(Error::new(Code::Corrupt, "the segment does not follow the one that names it as its successor")
@@ -70,7 +71,6 @@ impl<'a, S: Storage> Surveyor<'a, S> {
                 .at(DATA_START)
                 .seqs(next, Seq::MAX));
         }
-        let tail = Tail { seq: next - 1, data_seq: next - 1 };
         let begin = Begin { header: head.header, first_seq: next, tail };
         let mut buffer = read_buffer(self.family.segment_bytes)?;
         let scanned = scan_segment(&mut Window::new(&head.file, &mut buffer), &begin, head.header.capacity, &mut self.report)?;
@@ -83,7 +83,7 @@ impl<'a, S: Storage> Surveyor<'a, S> {
     /// The chain as cursors see it.
     pub(super) fn segments(&self, chain: &[Fact]) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
-        segments.try_reserve(chain.len() + 1).map_err(|_| no_memory())?;
+        segments.try_reserve(chain.len()).map_err(|_| no_memory())?;
         for (place, fact) in chain.iter().enumerate() {
             let begin = self.begin(*fact);
             let before = fact.open.map_or(begin.tail, |open| open.before);

@@ -1,0 +1,305 @@
+//! An inspection names every damage, each with its file, its offset and the seqs that it took, and nothing else.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use wal_engine::config::{Config, OpenKind, SyncMode};
+use wal_engine::error::{Code, Place};
+use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_PAGE_LEN, OP_PUT};
+use wal_engine::format::frame::{FrameHeader, Kind};
+use wal_engine::format::segment_header::SegmentHeader;
+use wal_engine::log::{Log, inspect};
+use wal_engine::names::FileName;
+use wal_engine::segment::head::decode_open;
+use wal_prove::forge::{Placed, changed, forged, frames, manifest, seal, segments};
+use wal_prove::host::{bounded, config, value_of};
+use wal_sim::{Disk, Image, SimStorage};
+
+fn strict() -> Config {
+    config(SyncMode::Always, true)
+}
+
+fn put(log: &Log<SimStorage>, len: usize) -> u64 {
+    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
+}
+
+/// A log of so many segments, the last one with a few records.
+fn left(segments: u64, clean: bool) -> Image {
+    let disk = Disk::new(3);
+    let log = Log::open(disk.storage(), &strict()).unwrap();
+    while log.stat().segments < segments {
+        put(&log, 400);
+    }
+    (0..5).for_each(|_| assert!(put(&log, 100) > 0));
+    if clean {
+        log.close().unwrap();
+    }
+    disk.visible_image()
+}
+
+/// A damage: the segment, the offset in it, the first and the last seq that it took.
+type Told = (u32, u64, u64, u64);
+
+fn inspected(image: &Image) -> Vec<Told> {
+    let mut found = Vec::new();
+    let config = Config { open: OpenKind::Existing, ..strict() };
+    let report = inspect(&Disk::from_image(image, 4).storage(), &config, true, &mut |damage| {
+        assert_eq!(damage.code, Code::Corrupt, "{damage}");
+        let Place::File(FileName::Segment(index)) = damage.place else { panic!("no segment is named: {damage}") };
+        found.push((index, damage.offset.unwrap_or(u64::MAX), damage.seq, damage.seq_last));
+    });
+    assert_eq!(report.unwrap().damages, found.len() as u64);
+    found
+}
+
+fn found_in(image: &Image, index: u32) -> Vec<Placed> {
+    frames(image.read(FileName::Segment(index)).unwrap()).1
+}
+
+fn last_in(image: &Image, index: u32) -> Placed {
+    *found_in(image, index).last().unwrap()
+}
+
+/// First and last seq of a segment.
+fn seqs(image: &Image, index: u32) -> (u64, u64) {
+    (found_in(image, index)[1].last_seq, last_in(image, index).last_seq)
+}
+
+fn flipped(image: &Image, index: u32, byte: u64) -> Image {
+    changed(image, FileName::Segment(index), |bytes| bytes[byte as usize] ^= 1)
+}
+
+/// Changes a segment's OPEN and gives it the right checksums.
+fn forged_open(image: &Image, index: u32, change: impl Fn(&mut [u8])) -> Image {
+    changed(image, FileName::Segment(index), |bytes| {
+        change(&mut bytes[DATA_START as usize + FRAME_HEADER_LEN..]);
+        seal(bytes, DATA_START);
+    })
+}
+
+fn edit_u64(bytes: &mut [u8], at: usize, edit: impl Fn(u64) -> u64) {
+    let value = edit(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()));
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+const IN_OPEN: u64 = DATA_START + FRAME_HEADER_LEN as u64 + 6;
+const IN_HEADER: u64 = 10;
+const IN_PAYLOAD: u64 = FRAME_HEADER_LEN as u64 + 3;
+
+#[test]
+fn nothing_where_nothing_is_damaged() {
+    bounded(|| {
+        for clean in [true, false] {
+            for count in [1, 5] {
+                let image = left(count, clean);
+                assert_eq!(inspected(&image), []);
+                // What stands behind the end of a segment means nothing.
+                for index in segments(&image) {
+                    let Some(end) = found_in(&image, index).last().map(|frame| frame.end) else { continue };
+                    if end + 40 < 4096 {
+                        assert_eq!(inspected(&flipped(&image, index, end + 4)), [], "behind the end of {index}, clean {clean}");
+                    }
+                }
+            }
+        }
+        // Nor does a record for which nothing vouches.
+        let image = left(5, false);
+        assert_eq!(inspected(&flipped(&image, 5, last_in(&image, 5).offset + IN_PAYLOAD)), []);
+    });
+}
+
+#[test]
+fn each_copy_of_the_manifest() {
+    bounded(|| {
+        let image = left(3, true);
+        for page in 0..4 {
+            let offset = page * MANIFEST_PAGE_LEN;
+            let image = changed(&image, FileName::Manifest, |bytes| bytes[offset + 20] ^= 1);
+            let mut found = Vec::new();
+            let report = inspect(&Disk::from_image(&image, 4).storage(), &strict(), true, &mut |damage| found.push(*damage)).unwrap();
+            let found: Vec<_> = found.iter().map(|damage| (damage.code, damage.place, damage.offset)).collect();
+            assert_eq!(found, [(Code::Corrupt, Place::File(FileName::Manifest), Some(offset as u64))]);
+            assert_eq!(report.damages, 1);
+        }
+    });
+}
+
+#[test]
+fn records() {
+    bounded(|| {
+        for clean in [true, false] {
+            let image = left(5, clean);
+            for index in 1..=5 {
+                let found = found_in(&image, index);
+                let records: Vec<_> = found.iter().filter(|frame| frame.kind == Kind::Record).collect();
+                // Nothing vouches for the last one of a log that was not closed, so that it does not tell how much was lost in front of it.
+                let vouched = records.len() - if index == 5 && !clean { 2 } else { 0 };
+                for hit in &records[..vouched] {
+                    for byte in [3, IN_PAYLOAD] {
+                        let expected = [(index, hit.offset, hit.last_seq, hit.last_seq)];
+                        assert_eq!(inspected(&flipped(&image, index, hit.offset + byte)), expected, "clean {clean}, byte {byte}");
+                    }
+                }
+                // Neighbours, of which the first still says where the second is, and two with one between them.
+                for (one, other) in [(1, 2), (0, 2)] {
+                    let (one, other) = (records[one], records[other]);
+                    let image = flipped(&flipped(&image, index, one.offset + IN_PAYLOAD), index, other.offset + IN_PAYLOAD);
+                    let expected = [one, other].map(|hit| (index, hit.offset, hit.last_seq, hit.last_seq));
+                    assert_eq!(inspected(&image), expected, "clean {clean}");
+                }
+                // Where the header of the first is damaged as well, what is lost begins there and ends with the second.
+                let image = flipped(&flipped(&image, index, records[1].offset + 3), index, records[2].offset + IN_PAYLOAD);
+                assert_eq!(inspected(&image), [(index, records[1].offset, records[1].last_seq, records[2].last_seq)], "clean {clean}");
+            }
+        }
+    });
+}
+
+/// What cannot be looked into, with everything that the segments before and behind say was in it.
+#[test]
+fn whole_segments() {
+    bounded(|| {
+        let image = left(5, true);
+        for index in 1..=5 {
+            let (first, last) = seqs(&image, index);
+            assert_eq!(inspected(&flipped(&image, index, IN_HEADER)), [(index, 0, first, last)]);
+            let damaged = flipped(&image, index, IN_OPEN);
+            assert_eq!(inspected(&damaged), [(index, DATA_START, first, last)]);
+            // A record in it as well: which one it was says the segment before.
+            let hit = found_in(&image, index)[3];
+            let lost = if index > 1 { hit.last_seq } else { 0 };
+            let both = flipped(&damaged, index, hit.offset + IN_PAYLOAD);
+            assert_eq!(inspected(&both), [(index, DATA_START, first, last), (index, hit.offset, lost, lost)]);
+        }
+        // What was forgotten is not lost.
+        let forgotten = forged(&image, |manifest| (manifest.floor, manifest.forgotten_data) = (2, 2));
+        assert_eq!(inspected(&flipped(&forgotten, 1, IN_HEADER)), [(1, 0, 3, seqs(&image, 1).1)]);
+        assert_eq!(inspected(&flipped(&forgotten, 1, IN_OPEN)), [(1, DATA_START, 3, seqs(&image, 1).1)]);
+        // Two first frames: nothing says where the first segment ends and the second begins.
+        let both = flipped(&flipped(&image, 1, IN_OPEN), 2, IN_OPEN);
+        assert_eq!(inspected(&both), [(1, DATA_START, 1, u64::MAX), (2, DATA_START, 1, seqs(&image, 2).1)]);
+        // A damage late in a segment whose successor does not say where it ends.
+        let late = found_in(&image, 3)[6];
+        let both = flipped(&flipped(&image, 3, late.offset + IN_PAYLOAD), 4, IN_OPEN);
+        let (first, last) = seqs(&image, 4);
+        assert_eq!(inspected(&both), [(3, late.offset, late.last_seq, late.last_seq), (4, DATA_START, first, last)]);
+    });
+}
+
+/// The only segment: of a log that was closed, of one that was not.
+#[test]
+fn the_first_frame_of_all() {
+    bounded(|| {
+        for clean in [true, false] {
+            let image = left(1, clean);
+            let found = found_in(&image, 1);
+            let both = flipped(&flipped(&image, 1, IN_OPEN), 1, found[3].offset + IN_PAYLOAD);
+            // The manifest of a log that was never closed still says which seq comes first in it.
+            let (last, lost) = if clean { (seqs(&image, 1).1, 0) } else { (u64::MAX, found[3].last_seq) };
+            assert_eq!(inspected(&both), [(1, DATA_START, 1, last), (1, found[3].offset, lost, lost)], "clean {clean}");
+        }
+    });
+}
+
+/// An END that is lost, where the successor does not say either where its predecessor ended.
+#[test]
+fn the_end_of_a_segment() {
+    bounded(|| {
+        let image = left(5, true);
+        let end = last_in(&image, 3);
+        assert_eq!(end.kind, Kind::End);
+        let (first, last) = seqs(&image, 4);
+        // By itself it takes nothing with it.
+        assert_eq!(inspected(&flipped(&image, 3, end.offset + 3)), [(3, end.offset, 0, 0)]);
+        let base = flipped(&image, 4, IN_OPEN);
+        let behind = (4, DATA_START, first, last);
+        assert_eq!(inspected(&flipped(&base, 3, end.offset + 3)), [(3, end.offset, first, u64::MAX), behind]);
+        // Where nothing was ever written, nothing is missing.
+        assert_eq!(inspected(&changed(&base, FileName::Segment(3), |bytes| bytes[end.offset as usize..].fill(0))), [behind]);
+    });
+}
+
+/// A successor that was appended behind another segment than the one that stands there.
+#[test]
+fn a_segment_that_its_successor_does_not_know() {
+    bounded(|| {
+        let image = left(5, true);
+        let end = last_in(&image, 3);
+        let (first, last) = seqs(&image, 3);
+        let other_crc = forged_open(&image, 4, |open| open[12] ^= 1);
+        assert_eq!(inspected(&other_crc), [(3, end.offset, first, last)]);
+        // One that was swapped in does not know the last frame.
+        assert_eq!(inspected(&forged_open(&image, 4, |open| [12..16, 24..32].into_iter().for_each(|field| open[field].fill(0)))), []);
+        // Another end.
+        let other_end = forged_open(&image, 4, |open| edit_u64(open, 16, |end| end - 8));
+        assert_eq!(inspected(&other_end), [(3, end.end, 0, 0)]);
+        // One record more than there is, and so on from there.
+        let more = forged_open(&image, 4, |open| [0, 32, 40].into_iter().for_each(|at| edit_u64(open, at, |seq| seq + 1)));
+        assert_eq!(inspected(&more), [(3, end.end, last + 1, last + 1), (4, last_in(&image, 4).end, 0, 0)]);
+        // It says that it follows itself.
+        let itself = forged_open(&image, 3, |open| open[8..12].copy_from_slice(&3u32.to_le_bytes()));
+        assert_eq!(inspected(&itself), [(3, DATA_START, 0, 0)]);
+    });
+}
+
+/// A file between two segments of the chain that is none of them is not asked where the first of the two ends.
+#[test]
+fn a_chain_that_passes_by_a_file() {
+    bounded(|| {
+        let disk = Disk::new(3);
+        let log = Log::open(disk.storage(), &strict()).unwrap();
+        while log.stat().segments < 2 {
+            put(&log, 400);
+        }
+        drop(log);
+        let log = Log::open(disk.storage(), &strict()).unwrap();
+        put(&log, 100);
+        log.close().unwrap();
+        let mut image = disk.visible_image();
+        let bound = manifest(&image).bound.segment;
+        let bytes = image.read(FileName::Segment(bound)).unwrap();
+        let open = decode_open(&SegmentHeader::decode(bytes).unwrap(), bytes).unwrap();
+        assert!(open.link.index == 1 && bound > 2);
+        image.write(FileName::Segment(2), vec![0; 4096]);
+        assert_eq!(inspected(&image), []);
+        let found = found_in(&image, 1);
+        let [.., before, end] = found[..] else { panic!("too short") };
+        let damaged = flipped(&flipped(&image, 1, before.offset + 3), 1, end.offset + 3);
+        assert_eq!(inspected(&damaged), [(1, before.offset, before.last_seq, before.last_seq)]);
+    });
+}
+
+#[test]
+fn frames_out_of_order() {
+    bounded(|| {
+        let image = left(5, true);
+        let found = found_in(&image, 2);
+        let (hit, next) = (found[4], found[5]);
+        // A record that says that it is the next one: its own is missing, and the next one is there twice.
+        let skips = changed(&image, FileName::Segment(2), |bytes| {
+            let relative = u32::from_le_bytes(bytes[hit.offset as usize + 12..][..4].try_into().unwrap());
+            bytes[hit.offset as usize + 12..][..4].copy_from_slice(&(relative + 1).to_le_bytes());
+            seal(bytes, hit.offset);
+        });
+        let (header, _) = frames(skips.read(FileName::Segment(2)).unwrap());
+        let decoded = FrameHeader::decode(
+            header.seed,
+            header.capacity,
+            hit.offset,
+            &skips.read(FileName::Segment(2)).unwrap()[hit.offset as usize..][..24],
+        );
+        assert_eq!(decoded.map(|frame| frame.relative_seq), Some((next.last_seq - seqs(&image, 2).0) as u32));
+        assert_eq!(inspected(&skips), [(2, hit.offset, hit.last_seq, hit.last_seq), (2, next.offset, 0, 0)]);
+        // A record where OPEN should be.
+        let (first, last) = seqs(&image, 3);
+        let no_open = changed(&image, FileName::Segment(3), |bytes| {
+            let header = SegmentHeader::decode(bytes).unwrap();
+            let len = (found_in(&image, 3)[0].end - DATA_START) as u32 - FRAME_HEADER_LEN as u32;
+            let frame =
+                FrameHeader { payload_crc: 0, payload_len: len, relative_seq: 0, watermark: 0, key_len: 0, op: OP_PUT, kind: Kind::Record };
+            frame.encode(header.seed, DATA_START, &mut bytes[DATA_START as usize..]);
+            seal(bytes, DATA_START);
+        });
+        let mut told = inspected(&no_open);
+        told.dedup();
+        assert_eq!(told, [(3, DATA_START, first, last)]);
+    });
+}
