@@ -1,11 +1,17 @@
 //! CRC-32 (ISO-HDLC), and how frames are seeded with it.
 
+#[cfg(feature = "std")]
 use crc32fast::Hasher;
+
+#[cfg(not(feature = "std"))]
+use super::nibble::Hasher;
 
 /// Checksum of `bytes`.
 #[inline]
 pub fn of(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
+    let mut hasher = Hasher::new();
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// Checksum of bytes that come in pieces.

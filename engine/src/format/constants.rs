@@ -18,7 +18,9 @@ pub const SEGMENT_HEADER_LEN: usize = 64;
 pub const DATA_START: u64 = SEGMENT_HEADER_LEN as u64;
 /// Header flag: the blocks held other frames before.
 pub const SEGMENT_RECYCLED: u32 = 1;
-/// Unit in which this library's segments are written, in bytes.
+/// Largest unit in which a segment may be written, in bytes.
+pub const MAX_WRITE_UNIT: u32 = 4096;
+/// Unit in which this library's segments are written to files, in bytes.
 pub const WRITE_UNIT: u32 = FRAME_ALIGN as u32;
 
 /// Frames start at multiples of this.
@@ -49,6 +51,8 @@ pub const OP_PUT: u8 = 1;
 pub const OP_DELETE: u8 = 2;
 /// `op`: the log's own CHECKPOINT record.
 pub const OP_CHECKPOINT: u8 = 3;
+/// `op` of a STATE, which is no record.
+pub const OP_STATE: u8 = 4;
 /// First `op` that belongs to the host.
 pub const OP_HOST_FIRST: u8 = 16;
 
@@ -99,3 +103,9 @@ pub const PIN_LOST: u32 = 1;
 pub const PIN_DROPPED: u32 = 2;
 /// Pin flag: above its limit appends are refused instead of the pin being lost.
 pub const PIN_REFUSES: u32 = 4;
+/// First bytes of the chip header behind a segment's header in flash.
+pub const CHIP_MAGIC: [u8; 4] = *b"\x89WFL";
+/// Length of the chip header.
+pub const CHIP_HEADER_LEN: usize = 32;
+/// Length of a STATE's payload.
+pub const STATE_PAYLOAD_LEN: usize = 32;

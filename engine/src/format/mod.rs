@@ -4,9 +4,12 @@ pub mod batch;
 pub mod checksum;
 pub mod constants;
 pub mod control;
+pub mod flash;
 pub mod frame;
 pub mod manifest_slot;
 pub mod pin;
+#[cfg(not(feature = "std"))]
+mod nibble;
 pub mod segment_header;
 
 /// Little-endian reads and writes at fixed offsets of fixed-size records.

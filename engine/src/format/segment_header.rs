@@ -2,7 +2,7 @@
 
 use super::checksum;
 use super::constants::{
-    DATA_START, FORMAT_VERSION, FRAME_ALIGN, READER_VERSION, SEGMENT_HEADER_LEN, SEGMENT_MAGIC, SEGMENT_RECYCLED, WRITE_UNIT,
+    DATA_START, FORMAT_VERSION, MAX_WRITE_UNIT, READER_VERSION, SEGMENT_HEADER_LEN, SEGMENT_MAGIC, SEGMENT_RECYCLED, WRITE_UNIT,
 };
 use super::field::{put, u16_at, u32_at, u64_at};
 use crate::config::{LogId, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
@@ -20,6 +20,8 @@ pub struct SegmentHeader {
     pub capacity: u64,
     /// Where frames start.
     pub data_start: u64,
+    /// Unit in which it is written, in bytes; frames begin at its multiples.
+    pub write_unit: u32,
     /// Whether the blocks held other frames before.
     pub recycled: bool,
 }
@@ -36,7 +38,22 @@ pub enum BadHeader {
 impl SegmentHeader {
     /// The header of a segment that this library makes.
     pub fn new(log_id: LogId, seed_base: u32, index: u32, capacity: u64, recycled: bool) -> SegmentHeader {
-        SegmentHeader { log_id, index, seed: SegmentHeader::seed(seed_base, index), capacity, data_start: DATA_START, recycled }
+        SegmentHeader {
+            log_id,
+            index,
+            seed: SegmentHeader::seed(seed_base, index),
+            capacity,
+            data_start: DATA_START,
+            write_unit: WRITE_UNIT,
+            recycled,
+        }
+    }
+
+    /// Where the frame behind one that ends at `end` begins.
+    #[inline]
+    pub fn next_frame(&self, end: u64) -> u64 {
+        let unit = u64::from(self.write_unit.max(WRITE_UNIT));
+        (end + unit - 1) & !(unit - 1)
     }
 
     /// The seed of a segment: another one for each index, so that no frame of an earlier segment is valid in its blocks.
@@ -57,7 +74,7 @@ impl SegmentHeader {
         put(&mut out, 32, &self.index.to_le_bytes());
         put(&mut out, 36, &self.seed.to_le_bytes());
         put(&mut out, 40, &self.capacity.to_le_bytes());
-        put(&mut out, 48, &WRITE_UNIT.to_le_bytes());
+        put(&mut out, 48, &self.write_unit.to_le_bytes());
         put(&mut out, 52, &(self.data_start as u32).to_le_bytes());
         let crc = checksum::of(&out[..SEGMENT_HEADER_LEN - 4]);
         put(&mut out, SEGMENT_HEADER_LEN - 4, &crc.to_le_bytes());
@@ -81,12 +98,15 @@ impl SegmentHeader {
             seed: u32_at(bytes, 36),
             capacity: u64_at(bytes, 40),
             data_start: u64::from(u32_at(bytes, 52)),
+            write_unit: u32_at(bytes, 48),
             recycled: u32_at(bytes, 12) & SEGMENT_RECYCLED != 0,
         };
         let shape_is_legal = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&header.capacity)
             && header.data_start >= DATA_START
             && header.data_start < header.capacity
-            && header.data_start.is_multiple_of(FRAME_ALIGN as u64);
+            && header.write_unit.is_power_of_two()
+            && header.write_unit <= MAX_WRITE_UNIT
+            && header.next_frame(header.data_start) == header.data_start;
         if shape_is_legal { Ok(header) } else { Err(BadHeader::Damaged) }
     }
 }

@@ -4,6 +4,5 @@
 pub mod buffer;
 #[cfg(feature = "std")]
 pub mod head;
-#[cfg(feature = "std")]
 pub mod payload;
 pub mod scan;

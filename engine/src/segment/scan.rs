@@ -10,9 +10,9 @@ use crate::format::constants::{
 use crate::format::control::{End, Open};
 use crate::format::frame::{FrameHeader, Kind, padded, payload_crc};
 use crate::format::segment_header::SegmentHeader;
-use crate::storage::{File, IoError};
+use crate::storage::{IoError, ReadAt};
 
-/// The smallest buffer that a scan can work with, in bytes.
+/// The smallest buffer with which a scan of files is quick, in bytes. Firmware has less.
 pub const MIN_WINDOW_BYTES: usize = 4096;
 /// The most that is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -23,7 +23,7 @@ const SEARCHED_BYTES: usize = FRAME_HEADER_LEN + END_PAYLOAD_LEN;
 
 /// A piece of a file in the caller's buffer. What a walk checked and what its caller copies afterwards are the same bytes as long as they fit
 /// into the buffer together.
-pub struct Window<'a, F: File> {
+pub struct Window<'a, F: ReadAt> {
     file: &'a F,
     buffer: &'a mut [u8],
     start: u64,
@@ -33,10 +33,10 @@ pub struct Window<'a, F: File> {
     bytes_read: u64,
 }
 
-impl<'a, F: File> Window<'a, F> {
-    /// A window over `file`; `buffer` holds at least `MIN_WINDOW_BYTES`.
+impl<'a, F: ReadAt> Window<'a, F> {
+    /// A window over `file`; `buffer` holds at least the payload of an OPEN. From `MIN_WINDOW_BYTES` on it reads in good pieces.
     pub fn new(file: &'a F, buffer: &'a mut [u8]) -> Window<'a, F> {
-        debug_assert!(buffer.len() >= MIN_WINDOW_BYTES);
+        debug_assert!(buffer.len() >= OPEN_PAYLOAD_LEN);
         Window { file, buffer, start: 0, len: 0, keep_from: u64::MAX, bytes_read: 0 }
     }
 
@@ -194,6 +194,7 @@ pub enum Stop {
 }
 
 /// Goes through the frames of a segment from its data start.
+#[derive(Clone)]
 pub struct Walk {
     segment: SegmentHeader,
     offset: u64,
@@ -227,7 +228,7 @@ impl Walk {
 
     /// The next frame, verified whole, or why there is none.
     #[inline(always)]
-    pub fn next<F: File>(&mut self, window: &mut Window<'_, F>) -> Result<Result<Frame, Stop>, IoError> {
+    pub fn next<F: ReadAt>(&mut self, window: &mut Window<'_, F>) -> Result<Result<Frame, Stop>, IoError> {
         if self.ended {
             return Ok(Err(Stop::Ended));
         }
@@ -274,7 +275,7 @@ impl Walk {
         self.ended = header.kind == Kind::End;
         self.next_relative = next_relative;
         self.last_crc = crc;
-        self.offset = frame.end();
+        self.offset = self.segment.next_frame(frame.end());
         Ok(Ok(frame))
     }
 
@@ -289,7 +290,7 @@ impl Walk {
 }
 
 /// Whether the log's own frames say what they may say.
-fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader, last_crc: u32) -> Result<bool, IoError> {
+fn content_is_sound<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader, last_crc: u32) -> Result<bool, IoError> {
     let len = header.payload_len as usize;
     Ok(match header.kind {
         Kind::Open => len == OPEN_PAYLOAD_LEN && window.bytes(payload, len)?.is_some_and(|bytes| Open::decode(bytes).is_some()),
@@ -303,7 +304,7 @@ fn content_is_sound<F: File>(window: &mut Window<'_, F>, payload: u64, header: &
 }
 
 /// The number of records in a batch whose lengths add up to its payload; `None` if they do not.
-fn batch_records<F: File>(window: &mut Window<'_, F>, payload: u64, payload_len: u32) -> Result<Option<u32>, IoError> {
+fn batch_records<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, payload_len: u32) -> Result<Option<u32>, IoError> {
     let payload_len = u64::from(payload_len);
     let count = match window.bytes(payload, BATCH_COUNT_LEN)? {
         Some(front) => batch::count(front, payload_len),
@@ -345,7 +346,7 @@ pub struct Behind {
 }
 
 /// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
-pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
+pub fn behind<F: ReadAt>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
     let mut found = Behind::default();
     found.search(window, segment, from..segment.capacity, next_relative)?;
     if let Some((offset, header)) = found.last_batch {
@@ -361,7 +362,7 @@ pub fn behind<F: File>(window: &mut Window<'_, F>, segment: &SegmentHeader, from
 impl Behind {
     /// Adds what stands in `range`; returns where the search has to go on: short of the range's end by what a header there may need, or at the
     /// end of segment or file.
-    pub fn search<F: File>(
+    pub fn search<F: ReadAt>(
         &mut self,
         window: &mut Window<'_, F>,
         segment: &SegmentHeader,

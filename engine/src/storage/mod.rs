@@ -76,6 +76,19 @@ pub enum LockKind {
     Exclusive,
 }
 
+/// What can be read at an offset: all that a scan needs.
+pub trait ReadAt {
+    /// Fills `buf` from `offset` on; returns less than its length only where there is no more.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError>;
+}
+
+impl<F: File> ReadAt for F {
+    #[inline]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError> {
+        File::read_at(self, offset, buf)
+    }
+}
+
 /// A plain file. Any thread may call any method at any time; the log itself never writes the same bytes from two threads.
 /// The descriptor is closed when the value is dropped.
 #[expect(clippy::len_without_is_empty, reason = "a size, not a collection's length")]
