@@ -96,7 +96,6 @@ fn play(
     let mut log = Some(open(flash, memory, settings(job.geometry, job.sync_each)).expect("an empty chip opens"));
     for op in front {
         if *op == Op::Reopen {
-            drop(log.take());
             log = Some(open(flash, memory, settings(job.geometry, job.sync_each)).expect("opens again"));
             continue;
         }

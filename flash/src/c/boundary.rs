@@ -1,0 +1,288 @@
+//! Where C's pointers become Rust's values and back, and where the driver is called: the only file that follows them.
+
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::slice;
+
+use wal_engine::error::Code;
+use wal_engine::segment::payload::{Entries, Entry};
+
+use super::types::{
+    WAL_FLASH_BAD_BLOCK, WAL_FLASH_UNREADABLE, WalFlashConfig, WalFlashCursor, WalFlashDriver, WalFlashEntry, WalFlashError, WalStatus,
+};
+use crate::chip::{Chip, Fault};
+use crate::fail::{Fail, Result};
+use crate::log::{Log, Settings};
+use crate::replay::Cursor;
+
+/// Says that the memory behind a handle was made by `wal_flash_init`.
+const OPEN: u32 = 0x4C57_A10F;
+
+/// The caller's driver.
+#[derive(Clone, Copy)]
+pub(crate) struct Callbacks(WalFlashDriver);
+
+/// An answer of the driver's, whatever it is.
+fn answer(status: i32) -> core::result::Result<(), Fault> {
+    match status {
+        0 => Ok(()),
+        WAL_FLASH_UNREADABLE => Err(Fault::Unreadable),
+        WAL_FLASH_BAD_BLOCK => Err(Fault::BadBlock),
+        other => Err(Fault::Driver(other)),
+    }
+}
+
+const MISSING: Fault = Fault::Driver(0);
+
+impl Chip for Callbacks {
+    #[inline(never)]
+    fn read(&self, offset: u32, bytes: &mut [u8]) -> core::result::Result<(), Fault> {
+        let call = self.0.read.ok_or(MISSING)?;
+        // SAFETY: the driver's function, with its own context and memory that is there for the call.
+        answer(unsafe { call(self.0.ctx, offset, bytes.as_mut_ptr().cast(), bytes.len() as u32) })
+    }
+
+    #[inline(never)]
+    fn program(&self, offset: u32, bytes: &[u8]) -> core::result::Result<(), Fault> {
+        let call = self.0.program.ok_or(MISSING)?;
+        // SAFETY: as above.
+        answer(unsafe { call(self.0.ctx, offset, bytes.as_ptr().cast(), bytes.len() as u32) })
+    }
+
+    fn erase(&self, block: u32) -> core::result::Result<(), Fault> {
+        let call = self.0.erase.ok_or(MISSING)?;
+        // SAFETY: as above.
+        answer(unsafe { call(self.0.ctx, block) })
+    }
+
+    fn sync(&self) -> core::result::Result<(), Fault> {
+        match self.0.sync {
+            // SAFETY: as above.
+            Some(call) => answer(unsafe { call(self.0.ctx) }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What stands in the caller's memory.
+pub struct WalFlash {
+    open: u32,
+    log: Log<'static, Callbacks>,
+}
+
+pub(crate) type FlashLog = Log<'static, Callbacks>;
+
+/// The promises of whoever calls an export, as the header states them: a pointer is NULL or points to as much memory of its kind as the call says,
+/// valid and unchanged by others until the call returns.
+pub(crate) struct Caller(PhantomData<*const ()>);
+
+/// The first word of an export.
+macro_rules! caller {
+    () => {
+        // SAFETY: it is made by an export, called from C, for that call alone.
+        unsafe { $crate::c::boundary::Caller::trust() }
+    };
+}
+pub(crate) use caller;
+
+/// The sizes that an opening needs.
+pub(crate) struct Sizes {
+    pub(crate) slots: usize,
+    pub(crate) page: usize,
+    pub(crate) window: usize,
+}
+
+impl Sizes {
+    /// All together, with the log itself.
+    pub(crate) fn total(&self) -> usize {
+        size_of::<WalFlash>() + 4 * self.slots + self.page + self.window
+    }
+}
+
+impl Caller {
+    /// # Safety
+    ///
+    /// To be called only by an export, which passes only its own arguments to the methods.
+    pub(crate) unsafe fn trust() -> Caller {
+        Caller(PhantomData)
+    }
+
+    /// Reports a result.
+    #[inline(never)]
+    pub(crate) fn report(&self, err: *mut WalFlashError, result: Result<WalStatus>) -> WalStatus {
+        match result {
+            Ok(status) => status,
+            Err(fail) => {
+                let code = fail.code as i32;
+                let error = WalFlashError { seq: fail.seq, offset: fail.offset.into(), code, driver: fail.driver };
+                // SAFETY: NULL or the caller's to be written.
+                if let Some(err) = unsafe { err.as_mut() } {
+                    *err = error;
+                }
+                code
+            }
+        }
+    }
+
+    /// Writes a result, where one is wanted.
+    pub(crate) fn put<T>(&self, to: *mut T, value: T) {
+        if !to.is_null() {
+            // SAFETY: the caller's to be written.
+            unsafe { to.write(value) };
+        }
+    }
+
+    /// The config that a pointer leads to.
+    pub(crate) fn config(&self, config: *const WalFlashConfig) -> Option<&WalFlashConfig> {
+        // SAFETY: NULL or the caller's to be read; its first member that is looked at says how long it is.
+        unsafe { config.as_ref() }.filter(|config| config.struct_size as usize == size_of::<WalFlashConfig>())
+    }
+
+    /// The log behind a handle.
+    pub(crate) fn log(&self, log: *mut WalFlash) -> Result<&mut FlashLog> {
+        // SAFETY: NULL or what `wal_flash_init` returned, used by one thread at a time.
+        match unsafe { log.as_mut() } {
+            None => Err(Fail::new(Code::Invalid)),
+            Some(handle) if handle.open != OPEN => Err(Fail::new(Code::Misuse)),
+            Some(handle) => Ok(&mut handle.log),
+        }
+    }
+
+    /// The caller's bytes.
+    pub(crate) fn bytes(&self, bytes: *const c_void, len: u32) -> Result<&[u8]> {
+        if len == 0 {
+            return Ok(&[]);
+        }
+        if bytes.is_null() || len > i32::MAX as u32 {
+            return Err(Fail::new(Code::Invalid));
+        }
+        // SAFETY: not NULL, and as many as the caller says.
+        Ok(unsafe { slice::from_raw_parts(bytes.cast(), len as usize) })
+    }
+
+    /// The caller's buffer.
+    pub(crate) fn buffer(&self, bytes: *mut c_void, len: u32) -> Result<&mut [u8]> {
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        if bytes.is_null() || len > i32::MAX as u32 {
+            return Err(Fail::new(Code::Invalid));
+        }
+        // SAFETY: not NULL, and as large as the caller says.
+        Ok(unsafe { slice::from_raw_parts_mut(bytes.cast(), len as usize) })
+    }
+
+    /// The entries of a batch.
+    pub(crate) fn entries(&self, entries: *const WalFlashEntry, count: u32) -> Result<Batch<'_>> {
+        if entries.is_null() || count == 0 || count > i32::MAX as u32 / size_of::<WalFlashEntry>() as u32 {
+            return Err(Fail::new(Code::Invalid));
+        }
+        // SAFETY: not NULL, and as many as the caller says.
+        let entries = unsafe { slice::from_raw_parts(entries, count as usize) };
+        for entry in entries {
+            self.bytes(entry.key, entry.key_len)?;
+            self.bytes(entry.value, entry.value_len)?;
+            if entry.op > u32::from(u8::MAX) || entry.reserved != 0 {
+                return Err(Fail::new(Code::Invalid));
+            }
+        }
+        Ok(Batch { caller: self, entries })
+    }
+
+    /// Puts a cursor into the caller's memory.
+    pub(crate) fn begin(&self, to: *mut WalFlashCursor, cursor: Cursor) -> Result<()> {
+        if to.is_null() {
+            return Err(Fail::new(Code::Invalid));
+        }
+        // SAFETY: large and aligned enough, as is asserted where it is declared.
+        unsafe { to.cast::<Cursor>().write(cursor) };
+        Ok(())
+    }
+
+    /// The cursor in the caller's memory.
+    pub(crate) fn cursor(&self, cursor: *mut WalFlashCursor) -> Result<&mut Cursor> {
+        // SAFETY: NULL or what `begin` wrote.
+        unsafe { cursor.cast::<Cursor>().as_mut() }.ok_or(Fail::new(Code::Invalid))
+    }
+
+    /// The driver, as a chip.
+    pub(crate) fn chip(&self, driver: &WalFlashDriver) -> Result<Callbacks> {
+        let is_whole = driver.read.is_some() && driver.program.is_some() && driver.erase.is_some();
+        if is_whole { Ok(Callbacks(*driver)) } else { Err(Fail::new(Code::Invalid)) }
+    }
+
+    /// Lays a log out in the caller's memory. It is not open yet.
+    pub(crate) fn lay_out(
+        &self,
+        memory: *mut c_void,
+        len: usize,
+        chip: Callbacks,
+        settings: &Settings,
+        sizes: &Sizes,
+    ) -> Result<&mut WalFlash> {
+        if memory.is_null() || memory.addr() & (align_of::<WalFlash>() - 1) != 0 {
+            return Err(Fail::new(Code::Invalid));
+        }
+        if len < sizes.total() {
+            return Err(Fail::new(Code::NoMemory));
+        }
+        let handle: *mut WalFlash = memory.cast();
+        // SAFETY: one behind the other in memory that is aligned for the log, which comes first, and long enough for all; 4-byte words follow a type
+        // whose size is a multiple of its alignment, which is at least 4. The caller keeps its hands off it for as long as it uses the handle.
+        unsafe {
+            let slots: *mut u32 = handle.add(1).cast();
+            let page: *mut u8 = slots.add(sizes.slots).cast();
+            let window = page.add(sizes.page);
+            slots.write_bytes(0, sizes.slots);
+            page.write_bytes(0, sizes.page + sizes.window);
+            let slots = slice::from_raw_parts_mut(slots, sizes.slots);
+            let page = slice::from_raw_parts_mut(page, sizes.page);
+            let window = slice::from_raw_parts_mut(window, sizes.window);
+            handle.write(WalFlash { open: 0, log: Log::new(chip, *settings, slots, page, window) });
+            Ok(&mut *handle)
+        }
+    }
+}
+
+impl WalFlash {
+    /// Opens it; only then can it be used.
+    pub(crate) fn open(&mut self) -> Result<*mut WalFlash> {
+        self.log.open()?;
+        self.open = OPEN;
+        Ok(self)
+    }
+}
+
+/// A batch in the caller's memory, checked.
+pub(crate) struct Batch<'a> {
+    caller: &'a Caller,
+    entries: &'a [WalFlashEntry],
+}
+
+impl Entries for Batch<'_> {
+    fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn entry(&self, index: usize) -> Entry<'_> {
+        let Some(entry) = self.entries.get(index) else { return Entry { op: 0, key: &[], value: &[] } };
+        Entry {
+            op: entry.op as u8,
+            key: self.caller.bytes(entry.key, entry.key_len).unwrap_or_default(),
+            value: self.caller.bytes(entry.value, entry.value_len).unwrap_or_default(),
+        }
+    }
+}
+
+const _: () = assert!(align_of::<WalFlash>() <= 8 && align_of::<Cursor>() <= align_of::<WalFlashCursor>());
+
+/// A panic is a mistake in this library; none can be reached in an archive that was linked without one. The firmware says what happens then.
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn on_panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn wal_flash_panicked() -> !;
+    }
+    // SAFETY: the firmware's own function, which takes nothing and does not return.
+    unsafe { wal_flash_panicked() }
+}
