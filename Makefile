@@ -35,7 +35,7 @@ QUIET := --quiet
 endif
 
 .PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
-	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench \
+	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench flash firmware \
 	abi-baseline install install-library install-go uninstall uninstall-library uninstall-go clean help FORCE
 .DELETE_ON_ERROR:
 
@@ -53,6 +53,8 @@ help:
 	@echo "make fuzz       fuzzes directories and C calls for LONG minutes"
 	@echo "make mutants    small mistakes in what decides about records, and the tests that catch them (SHARD=k/n; stop it and go on at will)"
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
+	@echo "make flash      the log on a simulated flash chip: every script of operations, a power cut at each program and erase"
+	@echo "make firmware   a sensor logger for Cortex-M under QEMU, its power cut CUTS times; make -C examples-c/firmware tools installs what it needs"
 	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times"
 	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR, CMAKEDIR"
@@ -216,6 +218,17 @@ abi-baseline:
 go-bench: build/libwal.so build/libwal.a
 	$(Q)$(MAKE) --no-print-directory install DESTDIR= PREFIX='$(GO_ROOT)' > /dev/null
 	$(Q)cd go && export $(GO_TEST) && $(GO) test -run '^$$' -bench . .
+
+# The log on flash, in a workspace of its own: what it shares with the engine is built without std.
+flash:
+	$(Q)$(CARGO) test $(QUIET) --locked --manifest-path flash/Cargo.toml --workspace
+	$(Q)$(CARGO) run $(QUIET) --locked --manifest-path flash/Cargo.toml --profile prove -p wal-flash-sim -- $(if $(LONG),--long)
+
+# Power cuts for each of three machines.
+CUTS ?= 100
+
+firmware:
+	$(Q)$(MAKE) --no-print-directory -C examples-c/firmware cuts size CUTS=$(CUTS) BUILD=$(abspath build)/firmware
 
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml

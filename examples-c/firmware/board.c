@@ -65,6 +65,16 @@ int file_open(const char *name, int mode)
     return semihosting(1, block);
 }
 
+int file_append(const char *name)
+{
+    /* Not by mode: QEMU's semihosting writes at the beginning then. */
+    int file = file_open(name, FILE_UPDATE);
+    if (file < 0) {
+        return file_open(name, FILE_CREATE);
+    }
+    return file_seek(file, (size_t)file_length(file)) == 0 ? file : -1;
+}
+
 long file_length(int file)
 {
     const uint32_t block[1] = {(uint32_t)file};

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 /* Files of the host, by semihosting. */
-enum { FILE_READ = 1, FILE_UPDATE = 3, FILE_APPEND = 9, FILE_CREATE = 7 };
+enum { FILE_READ = 1, FILE_UPDATE = 3, FILE_CREATE = 7 };
 int file_open(const char *name, int mode); /* < 0: there is none */
+int file_append(const char *name);         /* at its end, made if it is missing */
 long file_length(int file);
 int file_read(int file, void *bytes, size_t len);        /* 0: all of them */
 int file_write(int file, const void *bytes, size_t len); /* 0: all of them */

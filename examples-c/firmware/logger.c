@@ -248,8 +248,8 @@ int main(void)
         return 0;
     }
     chip_power_on();
-    server = file_open("server.bin", FILE_APPEND);
-    acknowledged = file_open("acknowledged.bin", FILE_APPEND);
+    server = file_append("server.bin");
+    acknowledged = file_append("acknowledged.bin");
     int shown = file_open("server.bin", FILE_READ);
     long len = file_length(shown);
     wal_flash_config_t config = config_of(words[2]);

@@ -54,12 +54,13 @@ pub(crate) enum Until {
 impl<C: Chip> Log<'_, C> {
     /// The last point between two records up to there.
     pub(crate) fn last_point(&mut self, until: Until) -> Result<Point> {
-        let Some(active) = self.active else { return Ok(Point::default()) };
+        let Some(active) = self.active.as_ref() else { return Ok(Point::default()) };
+        let (slot, tip) = (active.slot, active.tip.at);
         let mut point = active.start;
         let mut walk = Walk::resume(active.header, u64::from(point.at), (point.tail.seq + 1).wrapping_sub(active.open.first_seq) as u32);
-        while walk.offset() < u64::from(active.tip.at) {
-            let Ok(frame) = self.desk.step(active.slot, &mut walk)? else {
-                return Err(Fail::damage(self.desk.place(active.slot, walk.offset() as u32), point.tail.seq + 1));
+        while walk.offset() < u64::from(tip) {
+            let Ok(frame) = self.desk.step(slot, &mut walk)? else {
+                return Err(Fail::damage(self.desk.place(slot, walk.offset() as u32), point.tail.seq + 1));
             };
             let at = walk.offset() as u32;
             let tail = point.tail.advanced(u64::from(frame.records), crate::opening::is_data(&frame.header));
@@ -84,12 +85,13 @@ impl<C: Chip> Log<'_, C> {
         if free == 0 {
             return no_space;
         }
-        let Some(active) = self.active else {
+        let is_oldest = self.active.as_ref().is_some_and(|active| active.open.before.seq <= self.state.floor);
+        let floor = if is_oldest { self.last_point(Until::Seq(self.state.floor))? } else { Point::default() };
+        let Some(active) = self.active.as_ref() else {
             let how = How::First;
             return Ok(Plan { how, link: Link::default(), before: Tail::default(), first_seq: 1, source: None, replaces: false });
         };
-        let is_oldest = active.open.before.seq <= self.state.floor;
-        let cut = if is_oldest { self.last_point(Until::Seq(self.state.floor))? } else { active.start };
+        let cut = if is_oldest { floor } else { active.start };
         let pending = self.pending();
         let replaced = active.live().min(active.tip.at.wrapping_sub(cut.at)).saturating_add(pending);
         let linked = active.tip.at.wrapping_sub(active.safe.at).saturating_add(pending);
@@ -114,7 +116,7 @@ impl<C: Chip> Log<'_, C> {
                 let (before, first_seq) = (cut.tail, cut.tail.seq + 1);
                 Plan { how, link: at(cut), before, first_seq, source: Some(source), replaces: true }
             } else {
-                let open = active.open;
+                let open = &active.open;
                 Plan { how, link: open.link, before: open.before, first_seq: open.first_seq, source: Some(source), replaces: true }
             });
         }
@@ -129,7 +131,7 @@ impl<C: Chip> Log<'_, C> {
     /// Goes on in a fresh segment in which `need` bytes fit beside what it has to keep.
     #[inline(never)]
     pub(crate) fn advance(&mut self, need: u32) -> Result<()> {
-        if self.active.is_some_and(|active| !active.sealed) {
+        if self.active.as_ref().is_some_and(|active| !active.sealed) {
             self.sync()?;
         }
         loop {
@@ -137,25 +139,28 @@ impl<C: Chip> Log<'_, C> {
             let Some((slot, header)) = self.take_prepared()? else { continue };
             self.prepared = None;
             match self.compose(slot, &header, &plan)? {
-                Ok(active) => {
-                    if let Some(old) = self.active.filter(|_| plan.replaces)
-                        && let Some(entry) = self.slots.get_mut(old.slot as usize)
-                    {
-                        *entry = FREE;
-                    }
-                    if let Some(entry) = self.slots.get_mut(slot as usize) {
-                        *entry = header.index;
-                    }
-                    self.shown = active.tip.at;
-                    self.durable = active.tip.tail.seq;
-                    self.active = Some(active);
-                    self.generation = self.generation.wrapping_add(1);
-                    return self.chain();
-                }
+                Ok(()) => return self.chain(),
                 Err(Fault::BadBlock) => self.give_up(slot),
                 Err(fault) => return Err(fault.into()),
             }
         }
+    }
+
+    /// The filled segment counts from now on.
+    fn install(&mut self, active: &Active, replaces: bool) {
+        if let Some(old) = self.active.as_ref().filter(|_| replaces)
+            && let Some(entry) = self.slots.get_mut(old.slot as usize)
+        {
+            *entry = FREE;
+        }
+        if let Some(entry) = self.slots.get_mut(active.slot as usize) {
+            *entry = active.header.index;
+        }
+        self.shown = active.tip.at;
+        self.durable = active.tip.tail.seq;
+        self.epoch = active.open.epoch;
+        self.generation = self.generation.wrapping_add(1);
+        self.active = Some(*active);
     }
 
     fn give_up(&mut self, slot: u32) {
@@ -256,13 +261,13 @@ impl<C: Chip> Log<'_, C> {
         }
         if self.prepared.is_none() && self.free() > 0 {
             // The segment that this one replaced may be erased only when losing this one would be noticed.
-            if self.active.is_some_and(|active| !active.sealed && !active.vouched) {
+            if self.active.as_ref().is_some_and(|active| !active.sealed && !active.vouched) {
                 self.put_state()?;
             }
             self.prepare_step()?;
             return Ok(true);
         }
-        if self.prepared.is_some() && self.active.is_none_or(|active| active.sealed) {
+        if self.prepared.is_some() && self.active.as_ref().is_none_or(|active| active.sealed) {
             self.advance(0)?;
             return Ok(true);
         }
@@ -270,10 +275,10 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Fills a segment and makes it count.
-    fn compose(&mut self, slot: u32, header: &SegmentHeader, plan: &Plan) -> Result<core::result::Result<Active, Fault>> {
+    fn compose(&mut self, slot: u32, header: &SegmentHeader, plan: &Plan) -> Result<core::result::Result<(), Fault>> {
         let geometry = *self.geometry();
         let start = geometry.data_start();
-        let epoch = self.epoch.saturating_add(u64::from(self.active.is_none_or(|active| active.sealed)));
+        let epoch = self.epoch.saturating_add(u64::from(self.active.as_ref().is_none_or(|active| active.sealed)));
         let open = Open {
             first_seq: plan.first_seq,
             how: plan.how,
@@ -323,8 +328,7 @@ impl<C: Chip> Log<'_, C> {
                 active.tip = active.start;
             }
             active.safe = active.tip;
-            self.epoch = epoch;
-            active
+            self.install(&active, plan.replaces);
         }))
     }
 

@@ -155,37 +155,38 @@ impl<C: Chip> Log<'_, C> {
 
     /// Walks through the active segment to its end.
     fn scan(&mut self) -> Result<()> {
-        let Some(mut active) = self.active else { return Ok(()) };
-        let slot = active.slot;
-        let mut walk = Walk::resume(active.header, u64::from(active.start.at), (active.start.tail.seq + 1 - active.open.first_seq) as u32);
-        let (mut mark, mut tail) = (0, active.tip.tail);
+        let Some(active) = self.active.as_ref() else { return Ok(()) };
+        let (slot, header) = (active.slot, active.header);
+        let mut walk = Walk::resume(header, u64::from(active.start.at), (active.start.tail.seq + 1 - active.open.first_seq) as u32);
+        let (mut mark, mut tip, mut state_bytes) = (0, active.start, 0);
+        let mut tail = tip.tail;
         while let Ok(frame) = self.desk.step(slot, &mut walk)? {
             mark = mark.max(frame.header.watermark);
             let at = walk.offset() as u32;
             tail = tail.advanced(u64::from(frame.records), is_data(&frame.header));
             if is_state(&frame.header) {
-                active.state_bytes += at - frame.offset as u32;
+                state_bytes += at.wrapping_sub(frame.offset as u32);
             }
             self.learn(slot, &frame)?;
             if is_boundary(&frame.header) {
-                active.tip = Point { at, last_frame: frame.offset as u32, last_crc: frame.crc, tail };
+                tip = Point { at, last_frame: frame.offset as u32, last_crc: frame.crc, tail };
             }
         }
         let stop = walk.offset() as u32;
-        let behind = self.desk.vouched_behind(slot, &active.header, stop, walk.records())?;
+        let behind = self.desk.vouched_behind(slot, &header, stop, walk.records())?;
         if verdict(u64::from(stop), behind) == Verdict::Rotten {
             return Err(Fail::damage(self.desk.place(slot, stop), tail.seq + 1));
         }
         mark = mark.max(behind);
-        active.vouched = mark > 0;
-        active.end = stop;
-        self.active = Some(active);
+        if let Some(active) = self.active.as_mut() {
+            (active.tip, active.end, active.state_bytes, active.vouched) = (tip, stop, state_bytes, mark > 0);
+        }
         let safe = self.last_point(Until::Offset(mark as u32))?;
         if let Some(active) = self.active.as_mut() {
             active.safe = safe;
         }
-        self.shown = active.tip.at;
-        self.durable = active.tip.tail.seq;
+        self.shown = tip.at;
+        self.durable = tip.tail.seq;
         Ok(())
     }
 
@@ -225,7 +226,8 @@ impl<C: Chip> Log<'_, C> {
     /// Goes back along the links, as far as the floor needs, and frees every slot that this does not lead to.
     #[inline(never)]
     pub(crate) fn chain(&mut self) -> Result<()> {
-        let Some(active) = self.active else { return Ok(()) };
+        let Some(active) = self.active.as_ref() else { return Ok(()) };
+        let newest = active.header.index;
         let (mut index, mut open) = (active.header.index, active.open);
         while open.before.seq > self.state.floor {
             let link = open.link;
@@ -246,7 +248,7 @@ impl<C: Chip> Log<'_, C> {
             open = self.desk.open(slot, &header)?.ok_or(lost)?.0;
             index = link.index;
         }
-        for entry in self.slots.iter_mut().filter(|entry| **entry < index || (**entry > active.header.index && **entry < BAD)) {
+        for entry in self.slots.iter_mut().filter(|entry| **entry < index || (**entry > newest && **entry < BAD)) {
             *entry = FREE;
         }
         self.oldest = index;

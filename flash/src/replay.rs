@@ -74,7 +74,7 @@ pub struct Cursor {
 impl<C: Chip> Log<'_, C> {
     /// The segment in which `seq` stands, or would.
     pub(crate) fn segment_of(&mut self, seq: Seq) -> Result<Place> {
-        let active = self.active.ok_or(Fail::new(Code::NotFound))?;
+        let active = self.active.as_ref().ok_or(Fail::new(Code::NotFound))?;
         let mut place = Place { slot: active.slot, header: active.header, open: active.open, end: self.shown };
         while place.open.before.seq >= seq && place.header.index > self.oldest {
             let link = place.open.link;
@@ -89,7 +89,7 @@ impl<C: Chip> Log<'_, C> {
 
     /// Where the segment with this index ends.
     fn end_of(&mut self, index: u32) -> Result<u32> {
-        match self.active {
+        match &self.active {
             Some(active) if active.header.index != index => {}
             _ => return Ok(self.shown),
         }
@@ -167,7 +167,7 @@ impl<C: Chip> Log<'_, C> {
                 continue;
             }
             if cursor.walk.offset() >= u64::from(end) {
-                if self.active.is_none_or(|active| active.header.index == cursor.index) {
+                if self.active.as_ref().is_none_or(|active| active.header.index == cursor.index) {
                     return Ok(None);
                 }
                 let (slot, header, open) = self.successor(cursor.index)?;

@@ -15,23 +15,27 @@ fn generate() -> String {
     let raw = String::from_utf8(raw).expect("UTF-8").trim_start().to_string();
     let (mut out, mut shared, mut comment) = (String::new(), String::new(), String::new());
     let mut place = None;
+    let is_shared = |line: &str| {
+        (line.starts_with("#define WAL_") && !line.starts_with("#define WAL_FLASH_")) || line.starts_with("typedef int32_t wal_status_t")
+    };
     for line in raw.lines() {
-        if comment.is_empty() && line != "/**" {
-            let is_shared = (line.starts_with("#define WAL_") && !line.starts_with("#define WAL_FLASH_")) || line.starts_with("typedef int32_t wal_status_t");
-            (if is_shared { &mut shared } else { &mut out }).extend([line, "\n"]);
-            continue;
-        }
-        let is_shared = (line.starts_with("#define WAL_") && !line.starts_with("#define WAL_FLASH_")) || line.starts_with("typedef int32_t wal_status_t");
-        if line.starts_with('/') || line.starts_with(" *") {
+        if line == "/**" || (!comment.is_empty() && line.starts_with(" *")) {
             comment.extend([line, "\n"]);
             continue;
         }
-        place.get_or_insert(out.len());
-        let to = if is_shared { &mut shared } else { &mut out };
-        to.extend([comment.as_str(), line, "\n"]);
-        if is_shared {
-            to.push('\n');
+        if !comment.is_empty() {
+            place.get_or_insert(out.len());
         }
+        let to = if is_shared(line) { &mut shared } else { &mut out };
+        // A negative number stands in parentheses.
+        let line = match line.rsplit_once(" -") {
+            Some((name, number)) if is_shared(line) && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{name} (-{number})\n\n")
+            }
+            _ if is_shared(line) => format!("{line}\n\n"),
+            _ => format!("{line}\n"),
+        };
+        to.extend([comment.as_str(), &line]);
         comment.clear();
     }
     let place = place.expect("something is documented");

@@ -219,7 +219,7 @@ pub struct WalFlashStat {
 }
 
 /// A replay, in memory of the caller's. What is in it is the log's.
-#[repr(C, align(8))]
+#[repr(C)]
 pub struct WalFlashCursor {
     /// The log's.
     pub words: [u64; 32],
