@@ -1,7 +1,7 @@
 //! The payload of a batch: count, a table of lengths and ops, then the bytes in the order of the table.
 
 use super::constants::{BATCH_COUNT_LEN, BATCH_ENTRY_LEN};
-use super::field::{put, u32_at};
+use super::field::{put, u8_at, u32_at};
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl BatchEntry {
 
     /// Reads an entry of a table.
     pub fn decode(bytes: &[u8]) -> BatchEntry {
-        BatchEntry { key_len: u32_at(bytes, 0), value_len: u32_at(bytes, 4), op: bytes[8] }
+        BatchEntry { key_len: u32_at(bytes, 0), value_len: u32_at(bytes, 4), op: u8_at(bytes, 8) }
     }
 }
 

@@ -50,7 +50,9 @@ pub fn of_frame_header(seed: u32, header_tail: &[u8], offset: u64) -> u32 {
     let mut hasher = Hasher::new_with_initial(seed);
     let mut bytes = [0; 28];
     let (head, place) = bytes.split_at_mut(20);
-    head.copy_from_slice(header_tail);
+    if let Some(tail) = header_tail.first_chunk::<20>() {
+        head.copy_from_slice(tail);
+    }
     place.copy_from_slice(&offset.to_le_bytes());
     hasher.update(&bytes);
     hasher.finalize()

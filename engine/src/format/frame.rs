@@ -4,7 +4,7 @@ use super::checksum;
 use super::constants::{
     DATA_START, FRAME_ALIGN, FRAME_HEADER_LEN, KIND_BATCH, KIND_END, KIND_FIRST, KIND_LAST, KIND_MIDDLE, KIND_OPEN, KIND_RECORD,
 };
-use super::field::{put, u16_at, u32_at};
+use super::field::{put, u8_at, u16_at, u32_at};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl FrameHeader {
     #[inline(always)]
     pub fn decode(seed: u32, capacity: u64, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
         // The cheap conditions first: a search for headers meets mostly zeros and stale bytes.
-        let kind = Kind::from_byte(bytes[23])?;
+        let kind = Kind::from_byte(u8_at(bytes, 23))?;
         let payload_len = u32_at(bytes, 8);
         if offset < DATA_START || offset.checked_add(frame_len(u64::from(payload_len)))? > capacity {
             return None;
@@ -120,7 +120,7 @@ impl FrameHeader {
         if u32::from(key_len) > payload_len && kind != Kind::First {
             return None;
         }
-        if u32_at(bytes, 0) != checksum::of_frame_header(seed, &bytes[4..FRAME_HEADER_LEN], offset) {
+        if u32_at(bytes, 0) != checksum::of_frame_header(seed, bytes.get(4..FRAME_HEADER_LEN)?, offset) {
             return None;
         }
         Some(FrameHeader {
@@ -129,7 +129,7 @@ impl FrameHeader {
             relative_seq: u32_at(bytes, 12),
             watermark,
             key_len,
-            op: bytes[22],
+            op: u8_at(bytes, 22),
             kind,
         })
     }
@@ -150,6 +150,6 @@ pub fn payload_crc(pieces: &[&[u8]]) -> u32 {
         len += piece.len() as u64;
     }
     let padding = (padded(len) - len) as usize;
-    running.update(&[0; FRAME_ALIGN][..padding]);
+    running.update([0; FRAME_ALIGN].get(..padding).unwrap_or_default());
     running.finish()
 }

@@ -176,7 +176,7 @@ pub fn control_header(kind: Kind, payload: &[u8]) -> FrameHeader {
 fn plain_header(kind: Kind, body: &impl Pieces, len: u64) -> FrameHeader {
     let mut running = Running::new();
     body.visit(&mut |piece| running.update(piece));
-    running.update(&[0; FRAME_ALIGN][..(padded(len) - len) as usize]);
+    running.update([0; FRAME_ALIGN].get(..(padded(len) - len) as usize).unwrap_or_default());
     FrameHeader { payload_crc: running.finish(), payload_len: len as u32, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind }
 }
 
