@@ -72,6 +72,13 @@ pub struct Shown {
     n: u64,
 }
 
+impl Shown {
+    /// Whether it is `other` without its last records, at most so many.
+    pub fn is_front_of(&self, other: &Shown, most: usize) -> bool {
+        other.records.starts_with(&self.records) && self.records.len() + most >= other.records.len()
+    }
+}
+
 /// The memory that a log works in: small, so that everything crosses its edges.
 pub struct Memory {
     slots: Vec<u32>,
