@@ -79,6 +79,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// How to go on so that `need` bytes fit.
+    #[inline(never)]
     fn plan(&mut self, need: u32) -> Result<Plan> {
         let free = self.free();
         let no_space = Err(Fail::new(Code::NoSpace));
@@ -129,20 +130,30 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Goes on in a fresh segment in which `need` bytes fit beside what it has to keep.
-    #[inline(never)]
     pub(crate) fn advance(&mut self, need: u32) -> Result<()> {
         if self.active.as_ref().is_some_and(|active| !active.sealed) {
             self.sync()?;
         }
-        loop {
-            let plan = self.plan(need)?;
-            let Some((slot, header)) = self.take_prepared()? else { continue };
-            self.prepared = None;
-            match self.compose(slot, &header, &plan)? {
-                Ok(()) => return self.chain(),
-                Err(Fault::BadBlock) => self.give_up(slot),
-                Err(fault) => return Err(fault.into()),
+        while !self.try_advance(need)? {}
+        self.chain()
+    }
+
+    /// Whether there is a fresh segment; if not, a slot had to be given up.
+    #[inline(never)]
+    fn try_advance(&mut self, need: u32) -> Result<bool> {
+        // Before anything is erased: a log that is full stays as it is.
+        let plan = self.plan(need)?;
+        if !self.take_prepared()? {
+            return Ok(false);
+        }
+        let Some((slot, header)) = self.prepared.take() else { return Ok(false) };
+        match self.compose(slot, &header, &plan)? {
+            Ok(()) => Ok(true),
+            Err(Fault::BadBlock) => {
+                self.give_up(slot);
+                Ok(false)
             }
+            Err(fault) => Err(fault.into()),
         }
     }
 
@@ -185,16 +196,15 @@ impl<C: Chip> Log<'_, C> {
         None
     }
 
-    /// A slot with headers; `None` if one had to be given up.
-    fn take_prepared(&mut self) -> Result<Option<(u32, SegmentHeader)>> {
-        loop {
-            if let Some(prepared) = self.prepared {
-                return Ok(Some(prepared));
-            }
+    /// Sees to it that a slot has headers; false if one had to be given up.
+    #[inline(never)]
+    fn take_prepared(&mut self) -> Result<bool> {
+        while self.prepared.is_none() {
             if !self.prepare_step()? {
-                return Ok(None);
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     /// Erases one block ahead, or writes the headers once all are erased; false if a slot had to be given up.
@@ -275,6 +285,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Fills a segment and makes it count.
+    #[inline(never)]
     fn compose(&mut self, slot: u32, header: &SegmentHeader, plan: &Plan) -> Result<core::result::Result<(), Fault>> {
         let geometry = *self.geometry();
         let start = geometry.data_start();
@@ -310,7 +321,7 @@ impl<C: Chip> Log<'_, C> {
                 Err(fault) => return Ok(Err(fault)),
             }
         }
-        if let Some(source) = plan.source
+        if let Some(source) = &plan.source
             && let Err(fault) = self.copy(source, &mut active)?
         {
             return Ok(Err(fault));
@@ -333,7 +344,8 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Copies frames behind what the new segment holds already, with a watermark of 0: nothing vouches for them here.
-    fn copy(&mut self, source: Source, active: &mut Active) -> Result<core::result::Result<(), Fault>> {
+    #[inline(never)]
+    fn copy(&mut self, source: &Source, active: &mut Active) -> Result<core::result::Result<(), Fault>> {
         let relative = |first: Seq| (active.open.first_seq).wrapping_sub(first) as u32;
         let skipped = relative(source.first_seq);
         let mut walk = Walk::resume(source.header, u64::from(source.from), skipped);

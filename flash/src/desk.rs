@@ -210,11 +210,23 @@ impl<'m, C: Chip> Desk<'m, C> {
 
     /// A segment's OPEN and the frame that it stands in; `None` if it is bad.
     pub(crate) fn open(&mut self, slot: u32, header: &SegmentHeader) -> Result<Option<(Open, Frame)>> {
+        match self.first_step(slot, header)? {
+            Some(frame) => Ok(self.open_payload(slot, frame.payload() as u32)?.map(|open| (open, frame))),
+            None => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn first_step(&mut self, slot: u32, header: &SegmentHeader) -> Result<Option<Frame>> {
         let mut walk = Walk::new(*header);
-        let Ok(frame) = self.step(slot, &mut walk)? else { return Ok(None) };
+        Ok(self.step(slot, &mut walk)?.ok())
+    }
+
+    #[inline(never)]
+    fn open_payload(&mut self, slot: u32, at: u32) -> Result<Option<Open>> {
         let mut payload = [0; OPEN_PAYLOAD_LEN];
-        self.fetch(slot, frame.payload() as u32, &mut payload)?;
-        Ok(Open::decode(&payload).map(|open| (open, frame)))
+        self.fetch(slot, at, &mut payload)?;
+        Ok(Open::decode(&payload))
     }
 
     /// The header of the frame at `offset` if it is valid by itself, and its checksum.

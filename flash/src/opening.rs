@@ -62,6 +62,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Fills the table of slots; the slot of the last segment that counts.
+    #[inline(never)]
     fn survey(&mut self) -> Result<Option<u32>> {
         let mut last: Option<(u32, SegmentHeader)> = None;
         for slot in 0..self.slots.len() as u32 {
@@ -95,6 +96,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Whether a segment that does not count must have counted, behind the last one that does.
+    #[inline(never)]
     fn was_lost(&mut self, slot: u32, last: Option<SegmentHeader>) -> Result<bool> {
         let start = self.geometry().data_start();
         if let Some((header, _)) = self.desk.headers(slot)? {
@@ -125,6 +127,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Makes the segment in `slot` the active one, as far as its OPEN tells.
+    #[inline(never)]
     fn enter(&mut self, slot: u32) -> Result<()> {
         let damaged = Fail::damage(self.desk.place(slot, 0), 0);
         let (header, _) = self.desk.headers(slot)?.ok_or(damaged)?;
@@ -154,6 +157,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Walks through the active segment to its end.
+    #[inline(never)]
     fn scan(&mut self) -> Result<()> {
         let Some(active) = self.active.as_ref() else { return Ok(()) };
         let (slot, header) = (active.slot, active.header);
@@ -191,6 +195,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// What a frame says about floor and checkpoint.
+    #[inline(never)]
     fn learn(&mut self, slot: u32, frame: &Frame) -> Result<()> {
         if is_state(&frame.header) {
             let mut payload = [0; STATE_PAYLOAD_LEN];

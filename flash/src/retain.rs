@@ -70,6 +70,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Forgets the oldest segment, whether or not the host's store holds it.
+    #[inline(never)]
     pub(crate) fn forget_oldest(&mut self) -> Result<()> {
         let oldest = self.oldest;
         let next = self.slots.iter().copied().filter(|&index| index > oldest && index < crate::log::BAD).min();
@@ -81,6 +82,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// The last data record up to `up_to`.
+    #[inline(never)]
     fn data_up_to(&mut self, up_to: Seq) -> Result<Seq> {
         let tail = self.tail();
         if up_to >= tail.data_seq {

@@ -74,18 +74,18 @@ impl<'a, F: ReadAt> Window<'a, F> {
             self.fill(offset, len)?;
         }
         let from = (offset - self.start) as usize;
-        Ok(self.buffer[..self.len].get(from..from + len))
+        Ok(self.buffer.get(..self.len).and_then(|held| held.get(from..from + len)))
     }
 
     /// The bytes at `offset`, as many as there are up to `len`, which is at most what the buffer holds.
     pub fn up_to(&mut self, offset: u64, len: usize) -> Result<&[u8], IoError> {
         if self.bytes(offset, len)?.is_some() {
             let from = (offset - self.start) as usize;
-            return Ok(&self.buffer[from..from + len]);
+            return Ok(self.buffer.get(from..from + len).unwrap_or_default());
         }
         // The file ends before.
         let from = (offset - self.start) as usize;
-        Ok(self.buffer[..self.len].get(from..).unwrap_or(&[]))
+        Ok(self.buffer.get(..self.len).and_then(|held| held.get(from..)).unwrap_or_default())
     }
 
     #[cold]
@@ -96,7 +96,12 @@ impl<'a, F: ReadAt> Window<'a, F> {
             let needed = (offset - self.keep_from) as usize + len;
             // Moving little is cheaper than touching memory that was not touched yet; moving much is done only for want of room.
             if kept <= CHEAP_TO_MOVE || self.len + READ_BYTES.max(needed) > self.buffer.len() {
-                self.buffer.copy_within((self.keep_from - self.start) as usize..self.len, 0);
+                let from = (self.keep_from - self.start) as usize;
+                if let Some(held) = self.buffer.get_mut(..self.len)
+                    && from <= held.len()
+                {
+                    held.copy_within(from.., 0);
+                }
                 self.start = self.keep_from;
                 self.len = kept;
             }
@@ -118,8 +123,9 @@ impl<'a, F: ReadAt> Window<'a, F> {
     fn read_to(&mut self, end: u64) -> Result<(), IoError> {
         loop {
             let held_end = self.start + self.len as u64;
-            let room = self.buffer.len() - self.len;
-            let more = self.file.read_at(held_end, &mut self.buffer[self.len..][..room.min(READ_BYTES)])?;
+            let room = self.buffer.get_mut(self.len..).unwrap_or_default();
+            let len = room.len().min(READ_BYTES);
+            let more = self.file.read_at(held_end, room.get_mut(..len).unwrap_or_default())?;
             self.len += more;
             self.bytes_read += more as u64;
             if more == 0 || self.start + self.len as u64 >= end {
@@ -385,7 +391,7 @@ impl Behind {
             }
             // The next piece begins early enough to see a header, or an END, that this one cuts.
             let advance = if is_last { len } else { (len - (SEARCHED_BYTES - FRAME_ALIGN)) & !(FRAME_ALIGN - 1) };
-            for (unit, word) in bytes[..advance].chunks(FRAME_ALIGN).enumerate() {
+            for (unit, word) in bytes.get(..advance).unwrap_or_default().chunks(FRAME_ALIGN).enumerate() {
                 let place = unit * FRAME_ALIGN;
                 let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
                     if word.iter().any(|&byte| byte != 0) {
