@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a log directory as docs/FORMAT.md describes it, and shares no code with the engine.
 
-usage: walread.py [--raw] [--after SEQ] DIRECTORY
+usage: walread.py [--raw] [--after SEQ] DIRECTORY_OR_FLASH_IMAGE
 
 Prints one JSON object per record (seq, op, key, value; long values as length and SHA-256; batch_last_seq if it came in a batch), then one
 summary. --raw adds CHECKPOINT records, --after leaves out records up to SEQ. Exit code: 0 whole, 1 corrupt (what precedes the damage was
@@ -75,12 +75,13 @@ class Segment:
         if o % 8 or o < h.data_start or o + 24 > min(h.capacity, len(data)):
             return None
         crc, payload_crc, length, rel, mark, key_len, op, kind = struct.unpack_from("<IIIIIHBB", data, o)
+        unit = max(8, h.write_unit)
         end = o + 24 + (length + 7) // 8 * 8
         if not 1 <= kind <= 7 or end > h.capacity or mark * 8 > o or (key_len > length and kind != FIRST):
             return None
         if crc32(data[o + 4:o + 24] + o.to_bytes(8, "little"), h.seed) != crc:
             return None
-        return Frame(o, crc, payload_crc, length, rel, mark * 8, key_len, op, kind, end)
+        return Frame(o, crc, payload_crc, length, rel, mark * 8, key_len, op, kind, (end + unit - 1) // unit * unit)
 
     def headers_from(self, o):
         """Every header that is valid by itself at `o` or behind it, wherever it stands."""
@@ -94,8 +95,9 @@ class Segment:
 
     def payload(self, f):
         """The payload if its checksum is right, or None."""
-        padded = self.data[f.offset + 24:f.end]
-        return padded[:f.payload_len] if len(padded) == f.end - f.offset - 24 and crc32(padded) == f.payload_crc else None
+        length = (f.payload_len + 7) // 8 * 8
+        padded = self.data[f.offset + 24:f.offset + 24 + length]
+        return padded[:f.payload_len] if len(padded) == length and crc32(padded) == f.payload_crc else None
 
     def open(self):
         """The valid OPEN, or None."""
@@ -322,6 +324,13 @@ class Log:
         elif self.clean and segment.frame(bound):
             raise corrupt("the log is clean, yet a frame stands behind the bound: an old manifest", name, bound)
 
+    def summary(self):
+        m = self.manifest
+        return {
+            "log_id": m.log_id.hex(), "epoch": m.epoch, "clean": self.clean, "valid_slots": self.slots, "floor": m.floor, "forgotten_data": m.forgotten,
+            "checkpoint": {"n": m.n, "covered": m.covered}, "last_seq": self.last_seq, "vouched_seq": self.vouched_seq,
+            "segments": [segment.index for segment, _ in self.chain], "holes": self.holes, "torn": self.torn}
+
     def judge(self, walk, vouched):
         """Section 9: raises if the bad frame at `walk.at` is rot, else notes the torn tail."""
         o, segment = walk.at, walk.segment
@@ -337,6 +346,91 @@ class Log:
             self.torn = {"file": segment.name, "offset": o, "bytes": end - o, "headers": len(headers)}
 
 
+class Slot(Segment):
+    """A segment in a flash image (section 16); `header` is None if it holds nothing."""
+
+    def __init__(self, image, slot, capacity):
+        self.path, self.name, self.header, self.newer = None, f"slot {slot}", None, False
+        self._data = image[slot * capacity:(slot + 1) * capacity]
+        chip = self._data[64:96]
+        if sealed(self._data, 64, b"\x89WALSEG\n") and chip[:4] == b"\x89WFL" and crc32(chip[:28]) == struct.unpack("<I", chip[28:])[0]:
+            h = Header(*struct.unpack_from("<8sHHI16sIIQII", self._data))
+            self.newer = h.reader > 1
+            if h.capacity == capacity and not self.newer:
+                self.header, self.index = h, h.index
+
+    def forget(self):
+        """The image stays."""
+
+
+class FlashLog:
+    """The log in a flash image: `read` yields its records as those of a directory."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            image = file.read()
+        self.torn, self.floor, self.forgotten, self.checkpoint = None, 0, 0, (0, 0)
+        heads = [o for o in range(0, len(image), 256) if sealed(image[o:o + 64], 64, b"\x89WALSEG\n")]
+        if not heads:
+            raise Refused(2, "there is no log in this image")
+        capacity = struct.unpack_from("<Q", image, heads[0] + 40)[0]
+        slots = [Slot(image, i, capacity) for i in range(len(image) // capacity)]
+        if any(slot.newer for slot in slots):
+            raise Refused(3, "the log needs a newer reader")
+        candidates = {slot.index: (slot, slot.open()) for slot in slots if slot.header and slot.open()}
+        if not candidates:
+            raise Refused(2, "there is no log in this image")
+        segment, opened = candidates[max(candidates)]
+        for slot in slots:
+            if slot.header and slot.index > segment.index and any(f.watermark for f in slot.headers_from(slot.header.data_start)):
+                raise corrupt("this segment was in use, but its OPEN is damaged", slot.name)
+        self.log_id, self.epoch, self.checkpoint = segment.header.log_id, opened.epoch, (opened.n, opened.covered)
+        self.active = self.walk_active(segment, opened)
+        self.chain = [(segment, opened, self.active.at)]
+        while opened.seq > self.floor:
+            link = opened
+            segment, opened = candidates.get(link.link_index, (None, None))
+            if not segment or segment.index >= self.chain[0][0].index:
+                raise corrupt(f"segment {link.link_index} is missing")
+            last = segment.frame(link.link_frame)
+            if not last or (last.crc, last.end) != (link.link_crc, link.link_end):
+                raise corrupt(f"{self.chain[0][0].name} follows another last frame", segment.name, link.link_frame)
+            self.chain.insert(0, (segment, opened, link.link_end))
+
+    def walk_active(self, segment, opened):
+        """Where the active segment ends, and what its STATEs and CHECKPOINT records say."""
+        walk = Walk(segment, (opened.seq, opened.data))
+        while walk.at + 24 <= segment.header.capacity and (records := walk.step()) is not None:
+            f = walk.last
+            if (f.kind, f.op, f.payload_len) == (FIRST, 4, 32):
+                floor, forgotten, n, covered = struct.unpack("<QQQQ", segment.payload(f))
+                self.floor, self.forgotten = max((self.floor, self.forgotten), (floor, forgotten))
+                self.checkpoint = max(self.checkpoint, (n, covered))
+            for _, _, op, _, value in records:
+                if op == CHECKPOINT:
+                    self.checkpoint = max(self.checkpoint, struct.unpack("<QQ", value))
+        behind = [f for f in segment.headers_from(walk.at) if f.rel >= walk.expected]
+        if max([0] + [f.watermark for f in behind]) > walk.at:
+            raise corrupt(f"a bad frame in front of what was durable (seq {walk.tail[0] + 1} and later)", segment.name, walk.at)
+        return walk
+
+    def read(self):
+        """Yields the records of all counting segments."""
+        for segment, opened, end in self.chain:
+            walk = Walk(segment, (opened.seq, opened.data))
+            while walk.at < end:
+                records = walk.step()
+                if records is None:
+                    raise corrupt(f"a bad frame (seq {walk.tail[0] + 1} and later)", segment.name, walk.at)
+                yield from records
+        self.last_seq = walk.tail[0]
+
+    def summary(self):
+        return {"log_id": self.log_id.hex(), "epoch": self.epoch, "floor": self.floor, "forgotten_data": self.forgotten,
+                "checkpoint": dict(zip(("n", "covered"), self.checkpoint)), "last_seq": self.last_seq,
+                "segments": [segment.index for segment, _, _ in self.chain]}
+
+
 def shown(name, value):
     """A key or value as JSON members: hex, or length and SHA-256 if it is long."""
     return {name: value.hex()} if len(value) <= 64 else {name + "_len": len(value), name + "_sha256": hashlib.sha256(value).hexdigest()}
@@ -344,24 +438,22 @@ def shown(name, value):
 
 def main():
     parser = argparse.ArgumentParser(description="Reads a log as docs/FORMAT.md describes it.")
-    parser.add_argument("directory")
+    parser.add_argument("directory", help="a log's directory, or the image of a flash chip")
     parser.add_argument("--raw", action="store_true", help="show CHECKPOINT records too")
     parser.add_argument("--after", type=int, default=0, metavar="SEQ", help="leave out records up to this one")
     options = parser.parse_args()
     try:
-        if os.path.exists(lock := os.path.join(options.directory, "LOCK")):
+        is_flash = os.path.isfile(options.directory)
+        if not is_flash and os.path.exists(lock := os.path.join(options.directory, "LOCK")):
             lock = open(lock, "rb")  # Held until this process ends.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        log = Log(options.directory)
-        m = log.manifest
+        log = FlashLog(options.directory) if is_flash else Log(options.directory)
+        floor = log.floor if is_flash else log.manifest.floor
         for seq, batch_last, op, key, value in log.read():
-            if seq > max(m.floor, options.after) and (op != CHECKPOINT or options.raw):
+            if seq > max(floor, options.after) and (op != CHECKPOINT or options.raw):
                 batch = {"batch_last_seq": batch_last} if batch_last else {}
                 print(json.dumps({"seq": seq, "op": op, **shown("key", key), **shown("value", value), **batch}))
-        print(json.dumps({
-            "log_id": m.log_id.hex(), "epoch": m.epoch, "clean": log.clean, "valid_slots": log.slots, "floor": m.floor, "forgotten_data": m.forgotten,
-            "checkpoint": {"n": m.n, "covered": m.covered}, "last_seq": log.last_seq, "vouched_seq": log.vouched_seq,
-            "segments": [segment.index for segment, _ in log.chain], "holes": log.holes, "torn": log.torn}))
+        print(json.dumps(log.summary()))
     except Refused as refusal:
         print(f"walread: {refusal}", file=sys.stderr)
         return refusal.code
