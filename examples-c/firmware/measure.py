@@ -35,7 +35,7 @@ def main():
         figures = dict(re.findall(r"^(\w+) (\d+)$", run.stdout + run.stderr, re.M))
         print(f"{machine}: image {text} bytes of code and constants, {text - own} without board and application; panics {sorted(panics) or 'none'}")
         print("    " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
-        failed = failed or not figures
+        failed = failed or not figures or bool(panics)
     return 1 if failed else 0
 
 

@@ -73,6 +73,19 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// The records as the reader in Python prints them, as far as that needs no SHA-256.
+    pub fn lines(&self) -> Vec<String> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let value = |bytes: &[u8]| match bytes.len() {
+            0..=64 => format!("\"value\": \"{}\"", hex(bytes)),
+            len => format!("\"value_len\": {len}, \"value_sha256\""),
+        };
+        let line = |seq: u64, entry: &Entry| {
+            format!("{{\"seq\": {seq}, \"op\": {}, \"key\": \"{}\", {}", entry.op, hex(&entry.key), value(&entry.value))
+        };
+        self.records.iter().map(|(seq, _, entry)| line(*seq, entry)).collect()
+    }
+
     /// Whether it is `other` without its last records, at most so many.
     pub fn is_front_of(&self, other: &Shown, most: usize) -> bool {
         other.records.starts_with(&self.records) && self.records.len() + most >= other.records.len()
