@@ -1,5 +1,7 @@
 //! Where C's pointers become Rust's values and back, and where the driver is called: the only file that follows them.
 
+#![expect(clippy::mut_from_ref, reason = "what is lent stands in the caller's memory, not in this value")]
+
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::slice;
