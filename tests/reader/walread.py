@@ -347,7 +347,7 @@ class Log:
 
 
 class Slot(Segment):
-    """A segment in a flash image (section 16); `header` is None if it holds nothing."""
+    """A segment in a flash image (section 17); `header` is None if it holds nothing."""
 
     def __init__(self, image, slot, capacity):
         self.path, self.name, self.header, self.newer = None, f"slot {slot}", None, False

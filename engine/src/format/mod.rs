@@ -7,9 +7,9 @@ pub mod control;
 pub mod flash;
 pub mod frame;
 pub mod manifest_slot;
-pub mod pin;
 #[cfg(not(feature = "std"))]
 mod nibble;
+pub mod pin;
 pub mod segment_header;
 
 /// Little-endian reads and writes at fixed offsets of fixed-size records, whose callers have seen to the length. What would lie outside reads as 0

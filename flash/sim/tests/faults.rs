@@ -23,15 +23,17 @@ fn world(slots: u32) -> (RefCell<Flash>, Memory, Settings, Model) {
 fn fill(model: &mut Model, flash: &RefCell<Flash>, memory: &mut Memory, settings: Settings) -> u32 {
     let mut log = open(flash, memory, settings).expect("opens");
     let mut count = 0;
-    loop {
-        match model.run(&mut log, Op::Big, true) {
-            Ok(()) => count += 1,
-            Err(fail) => {
-                assert_eq!(fail.code, Code::NoSpace);
-                return count;
+    // To the last byte that it takes.
+    for op in [Op::Big, Op::Small] {
+        let full = loop {
+            match model.run(&mut log, op, true) {
+                Ok(()) => count += 1,
+                Err(fail) => break fail,
             }
-        }
+        };
+        assert_eq!(full.code, Code::NoSpace);
     }
+    count
 }
 
 #[test]
