@@ -12,6 +12,9 @@ use wal_prove::forge::{changed, frames};
 use wal_prove::host::{bounded, config, value_of};
 use wal_sim::{Call, Disk, Fault, Image, SimStorage};
 
+/// A way of asking what a disk holds.
+type Ask = dyn Fn(&Disk) -> Told;
+
 fn strict() -> Config {
     config(SyncMode::Always, true)
 }
@@ -88,7 +91,7 @@ fn each_call_that_reads_fails_once() {
             ("no manifest and damage", flipped(&without_manifest(left(3, false)), 2, 900)),
         ];
         for (what, image) in &images {
-            let asks: [(&str, &dyn Fn(&Disk) -> Told); 3] = [
+            let asks: [(&str, &Ask); 3] = [
                 ("strictly", &|disk| opened(disk, &Config { open: OpenKind::Existing, ..strict() })),
                 ("prefix", &|disk| opened(disk, &prefix())),
                 ("inspected", &inspected),
