@@ -420,9 +420,9 @@ typedef int32_t wal_status_t;
  * The log calls it at the end of calls on its handle, wal_open and wal_close among them, and from
  * its background thread; never under a lock of its own, never twice at once, in the order in
  * which things happened, and never after wal_close has returned or wal_open has failed. It may
- * call every function of this library but wal_close of the same log, must return, and must not
- * be left by an exception or longjmp. While it runs, messages of other threads wait for it, up
- * to 64; more are counted, and the count is told.
+ * call every function of this library but wal_close of the same log (what that causes it hears
+ * when it has returned), must return, and must not be left by an exception or longjmp. While it
+ * runs, messages of other threads wait for it, up to 64; more are counted, and the count is told.
  *
  * It hears WAL_LOG_ERROR when the handle is poisoned, when a failed write was taken back, and
  * when an opening found damage, with the records it took; WAL_LOG_WARNING when an opening

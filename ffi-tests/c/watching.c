@@ -14,8 +14,9 @@ typedef struct {
   atomic_uint count;
   /* Set while the callback runs: it must never run twice at once. */
   atomic_bool running;
-  /* If not NULL, the callback uses this log. */
+  /* If not NULL, the callback uses this log, so often at the most: where that causes messages, it would never end. */
   _Atomic(wal_t *) use;
+  atomic_uint uses;
   atomic_uint used;
 } ears_t;
 
@@ -55,7 +56,7 @@ static void hear(void *context, uint32_t level, const char *message)
   atomic_store(&ears->count, at + 1);
   pthread_mutex_unlock(&ears->lock);
   wal_t *use = atomic_load(&ears->use);
-  if (use != NULL) use_log(ears, use);
+  if (use != NULL && atomic_load(&ears->used) < atomic_load(&ears->uses)) use_log(ears, use);
   atomic_store(&ears->running, false);
 }
 
@@ -64,6 +65,7 @@ static ears_t *new_ears(void)
   ears_t *ears = calloc(1, sizeof *ears);
   CHECK(ears != NULL);
   pthread_mutex_init(&ears->lock, NULL);
+  atomic_store(&ears->uses, 20);
   return ears;
 }
 
@@ -354,7 +356,7 @@ enum { WRITERS = 6 };
 
 static void *write_many(void *wal)
 {
-  for (unsigned count = 0; count < scaled(200); count++) put(wal, "x");
+  for (unsigned count = 0; count < scaled(60); count++) put(wal, "x");
   return NULL;
 }
 
@@ -371,9 +373,7 @@ static void messages_of_many_threads_come_one_at_a_time(const char *dir)
   pthread_t threads[WRITERS];
   for (int at = 0; at < WRITERS; at++) threads[at] = start(write_many, wal);
   for (int at = 0; at < WRITERS; at++) join(threads[at]);
-  CHECK(atomic_load(&ears->used) > 0);
-  EQUAL(atomic_load(&ears->used) + 2, atomic_load(&ears->count));
-  atomic_store(&ears->use, NULL);
+  EQUAL(atomic_load(&ears->used), 20);
   close_log(wal);
   /* Freed at once: a call after wal_close would be seen by the sanitizers, and by the next line. */
   memset(ears, 0xEE, sizeof *ears);
