@@ -64,6 +64,9 @@ groups! {
     threads,
     arguments,
     panics,
+    pins,
+    watching,
+    live,
 }
 
 #[test]
