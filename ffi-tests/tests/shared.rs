@@ -17,6 +17,7 @@ macro_rules! shared {
 
 shared! {
     appending: "appending",
+    packed: "packed",
     opening: "opening",
     forking: "forking",
     checkpoint: "checkpoint",
@@ -28,6 +29,9 @@ shared! {
     threads: "threads",
     arguments: "arguments",
     panics: "panics",
+    pins: "pins",
+    watching: "watching",
+    live: "live",
 }
 
 fn run_group(group: &str) {
