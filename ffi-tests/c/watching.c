@@ -373,7 +373,8 @@ static void messages_of_many_threads_come_one_at_a_time(const char *dir)
   pthread_t threads[WRITERS];
   for (int at = 0; at < WRITERS; at++) threads[at] = start(write_many, wal);
   for (int at = 0; at < WRITERS; at++) join(threads[at]);
-  CHECK(atomic_load(&ears->used) > 0 && atomic_load(&ears->used) <= 20);
+  /* How many syncs are slow is the disk's to say. */
+  CHECK(atomic_load(&ears->used) <= 20);
   close_log(wal);
   /* Freed at once: a call after wal_close would be seen by the sanitizers, and by the next line. */
   memset(ears, 0xEE, sizeof *ears);
