@@ -54,8 +54,8 @@ pub(crate) enum Command {
     /// Bring a damaged log back to work; says what it would do unless told --yes
     ///
     /// It keeps every record before the first damage and gives up those behind it, whole or not; appending goes on above every sequence number that
-    /// was ever used. Damaged segments are renamed to NNNNNNNNNN.damaged and the old manifest is copied to MANIFEST.before-repair-N: nothing is
-    /// deleted. A good copy of the log is better, if there is one.
+    /// was ever used. Nothing is deleted: a damaged segment is renamed to NNNNNNNNNN.damaged, or stays in place if records before the damage are
+    /// needed, and the old manifest is copied to MANIFEST.before-repair-N. A good copy of the log is better, if there is one.
     #[command(after_long_help = EXIT_CODES)]
     Repair(Repair),
     /// Which way of syncing a disk likes, and whether it tells the truth about it

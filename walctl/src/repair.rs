@@ -108,7 +108,8 @@ fn propose(output: Output, dir: &Path, found: &Found) -> Result<()> {
         outcome(report)
     };
     print(&format!(
-        "\nA repair would rename damaged segments to NNNNNNNNNN.damaged and copy the manifest; nothing is deleted.\n{what}\n\n\
+        "\nA repair deletes nothing: a damaged segment is renamed to NNNNNNNNNN.damaged, or stays in place if\n\
+         records before the damage are needed, and the manifest is copied.\n{what}\n\n\
          If there is a good copy of this log, or the store holds more than what is kept, use that.\n\
          Nothing was changed; --yes does it.\n"
     ))?;
