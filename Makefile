@@ -8,6 +8,9 @@ LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include
 PCDIR       ?= $(LIBDIR)/pkgconfig
 CMAKEDIR    ?= $(LIBDIR)/cmake/wal
+BINDIR      ?= $(PREFIX)/bin
+DATADIR     ?= $(PREFIX)/share
+MANDIR      ?= $(DATADIR)/man
 GODIR       ?= $(PREFIX)/share/wal/go
 DESTDIR     ?=
 CFLAGS      ?= -O2 -g
@@ -36,7 +39,8 @@ endif
 
 .PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench flash firmware \
-	abi-baseline install install-library install-go uninstall uninstall-library uninstall-go clean help FORCE
+	abi-baseline install install-library install-go install-walctl uninstall uninstall-library uninstall-go uninstall-walctl walctl walctl-test clean \
+	help FORCE
 .DELETE_ON_ERROR:
 
 all: build/libwal.so build/libwal.a build/header-checked
@@ -57,6 +61,7 @@ help:
 	@echo "make firmware   a sensor logger for Cortex-M under QEMU, its power cut CUTS times; make -C examples-c/firmware tools installs what it needs"
 	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times"
 	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
+	@echo "make walctl     the command-line tool, its manual pages and completions; make walctl-test tries it"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR, CMAKEDIR"
 	@echo "make uninstall  removes what install put there"
 	@echo "make clean      removes everything that was built"
@@ -248,10 +253,10 @@ GO_FILES    := go/go.mod go/bridge.h $(filter-out %_test.go,$(wildcard go/*.go))
 
 # Installs what `make` has built, so that root need not be able to build; builds only if nothing is there. What else is to be installed, a program or
 # manual pages, gets a pair of rules of its own like these.
-install: install-library install-go
+install: install-library install-go install-walctl
 	@echo "installed into $(DESTDIR)$(PREFIX); if programs do not find libwal.so.$(ABI) there, run ldconfig"
 
-uninstall: uninstall-library uninstall-go
+uninstall: uninstall-library uninstall-go uninstall-walctl
 
 install-library:
 	$(Q)test -f build/header-checked -a -f build/libwal.a || $(MAKE) --no-print-directory all
@@ -281,6 +286,39 @@ uninstall-library:
 uninstall-go:
 	$(Q)rm -f $(patsubst go/%,"$(DESTDIR)$(GODIR)"/%,$(GO_FILES)) "$(DESTDIR)$(GODIR)/LICENSE"
 	$(Q)rmdir "$(DESTDIR)$(GODIR)" "$(DESTDIR)$(dir $(GODIR))" 2> /dev/null || true
+
+# The command-line tool, which is installed if it was built. Its workspace is its own.
+WALCTL_DIR     := $(or $(CARGO_TARGET_DIR),walctl/target)/release
+WALCTL_BASH    := $(DATADIR)/bash-completion/completions/walctl
+WALCTL_ZSH     := $(DATADIR)/zsh/site-functions/_walctl
+WALCTL_FISH    := $(DATADIR)/fish/vendor_completions.d/walctl.fish
+
+walctl: | build
+	@echo "  CARGO   build/walctl"
+	$(Q)$(CARGO) build $(QUIET) --locked --release --manifest-path walctl/Cargo.toml
+	$(Q)cmp -s $(WALCTL_DIR)/walctl build/walctl || cp $(WALCTL_DIR)/walctl build/walctl
+	$(Q)rm -rf build/walctl-pages && mkdir build/walctl-pages && build/walctl man build/walctl-pages
+	$(Q)for shell in bash zsh fish; do build/walctl completions $$shell > build/walctl-pages/walctl.$$shell || exit 1; done
+	@echo "built: build/walctl, manual pages and completions beside it; make install takes them along"
+
+walctl-test:
+	$(Q)$(CARGO) fmt --manifest-path walctl/Cargo.toml --check
+	$(Q)$(CARGO) clippy $(QUIET) --locked --manifest-path walctl/Cargo.toml --all-targets -- -D warnings
+	$(Q)$(CARGO) test --locked --manifest-path walctl/Cargo.toml
+
+install-walctl: install-library
+	$(Q)if [ -f build/walctl ]; then \
+		$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(dir $(WALCTL_BASH))" "$(DESTDIR)$(dir $(WALCTL_ZSH))" \
+			"$(DESTDIR)$(dir $(WALCTL_FISH))" && \
+		$(INSTALL) -m 755 build/walctl "$(DESTDIR)$(BINDIR)/walctl" && \
+		$(INSTALL) -m 644 build/walctl-pages/*.1 "$(DESTDIR)$(MANDIR)/man1" && \
+		$(INSTALL) -m 644 build/walctl-pages/walctl.bash "$(DESTDIR)$(WALCTL_BASH)" && \
+		$(INSTALL) -m 644 build/walctl-pages/walctl.zsh "$(DESTDIR)$(WALCTL_ZSH)" && \
+		$(INSTALL) -m 644 build/walctl-pages/walctl.fish "$(DESTDIR)$(WALCTL_FISH)"; fi
+
+uninstall-walctl:
+	$(Q)rm -f "$(DESTDIR)$(BINDIR)/walctl" "$(DESTDIR)$(MANDIR)"/man1/walctl.1 "$(DESTDIR)$(MANDIR)"/man1/walctl-*.1 \
+		"$(DESTDIR)$(WALCTL_BASH)" "$(DESTDIR)$(WALCTL_ZSH)" "$(DESTDIR)$(WALCTL_FISH)"
 
 clean:
 	$(Q)$(CARGO) clean $(QUIET)

@@ -155,7 +155,7 @@ fn every_command_in_the_readme_works() {
     let sections = sections(&read("README.md").replace(CHECKOUT, &root().display().to_string()));
     let with_commands = sections.iter().filter(|section| section.blocks.iter().any(|block| matches!(block, Block::Commands { .. })));
     let titles: Vec<&str> = with_commands.map(|section| section.title.as_str()).collect();
-    for title in ["Installing", "From C", "From CMake", "From C++", "From Go"] {
+    for title in ["Installing", "From C", "From CMake", "From C++", "From Go", "walctl"] {
         assert!(titles.contains(&title), "{title} has commands that can be run: {titles:?}");
     }
     // So that nothing is built twice at the same time.

@@ -1,0 +1,114 @@
+//! `walctl dump`: records, oldest first.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use wal_engine::error::{Code, Error};
+use wal_engine::log::{Replay, ReplayOptions};
+use wal_engine::seq;
+use wal_engine::storage::posix::Directory;
+
+use crate::cli::Dump;
+use crate::failure::{Failure, Result, Verdict};
+use crate::output::{Output, count};
+use crate::records::{Lines, hex_dump, json_line};
+use crate::source::{live, readable};
+
+/// Prints records in the form that was asked for.
+struct Printer<'a> {
+    what: &'a Dump,
+    out: BufWriter<StdoutLock<'static>>,
+    form: Form,
+    left: u64,
+}
+
+enum Form {
+    Lines(Lines),
+    Hex,
+    Json,
+}
+
+pub(crate) fn run(output: Output, what: &Dump) -> Result<Verdict> {
+    let mut after = what.from.map_or(seq::OLDEST, |from| from - 1);
+    if what.follow {
+        return follow(output, what, after);
+    }
+    let log = readable(&what.dir)?;
+    let mut printer = Printer::new(output, what, log.last_seq())?;
+    printer.records(&mut log.replay(after, printer.options()).map_err(|error| printer.failed(error))?, &mut after)?;
+    let hidden = log.last_seq().saturating_sub(log.durable_seq());
+    if hidden > 0 && !what.unsynced && what.to.is_none_or(|to| to > log.durable_seq()) {
+        eprintln!(
+            "walctl: {} at the end that nothing proves to be durable: --unsynced shows what can be shown",
+            count(hidden, "more record")
+        );
+    }
+    Ok(Verdict::Good)
+}
+
+/// Until it is interrupted, or nobody reads its output any more.
+fn follow(output: Output, what: &Dump, mut after: u64) -> Result<Verdict> {
+    let log = live(&what.dir)?;
+    let mut printer = Printer::new(output, what, log.last_seq().max(99_999_999))?;
+    let mut replay = log.replay(after, printer.options()).map_err(|error| printer.failed(error))?;
+    loop {
+        printer.records(&mut replay, &mut after)?;
+        replay.wait(u64::MAX).map_err(|error| printer.failed(error))?;
+    }
+}
+
+impl<'a> Printer<'a> {
+    fn new(output: Output, what: &'a Dump, last_seq: u64) -> Result<Printer<'a>> {
+        let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        let form = if what.hex {
+            Form::Hex
+        } else if output.json {
+            Form::Json
+        } else {
+            let lines = Lines::new(output, last_seq);
+            out.write_all(lines.head().as_bytes())?;
+            Form::Lines(lines)
+        };
+        Ok(Printer { what, out, form, left: what.limit.unwrap_or(u64::MAX) })
+    }
+
+    fn options(&self) -> ReplayOptions {
+        ReplayOptions { raw: true, unsynced: self.what.unsynced, skip_lost: self.what.skip_lost, ..ReplayOptions::default() }
+    }
+
+    fn failed(&self, error: Error) -> Failure {
+        match Failure::of(&self.what.dir, error) {
+            Failure::Damaged(text) if error.code == Code::Gap && error.seq_last > 0 && !self.what.skip_lost => {
+                Failure::Damaged(format!("{text}; --skip-lost steps over records that a repair gave up"))
+            }
+            failure => failure,
+        }
+    }
+
+    /// Everything that there is to be shown. `last` is the last record printed.
+    fn records(&mut self, replay: &mut Replay<Directory>, last: &mut u64) -> Result<()> {
+        let printed = self.try_records(replay, last);
+        self.out.flush()?;
+        printed
+    }
+
+    fn try_records(&mut self, replay: &mut Replay<Directory>, last: &mut u64) -> Result<()> {
+        while self.left > 0 && self.what.to.is_none_or(|to| *last == seq::OLDEST || *last < to) {
+            let next = replay.next();
+            let Some(record) = next.map_err(|error| self.failed(error))? else {
+                break;
+            };
+            if self.what.to.is_some_and(|to| record.seq > to) {
+                break;
+            }
+            let text = match &mut self.form {
+                Form::Lines(lines) => lines.line(&record),
+                Form::Hex => hex_dump(&record),
+                Form::Json => json_line(&record),
+            };
+            self.out.write_all(text.as_bytes())?;
+            *last = record.seq;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+}
