@@ -20,7 +20,7 @@ use crate::error::WalError;
 use crate::handle::{Wal, WalCursor, take};
 use crate::message::sentence;
 use crate::options::WalOptions;
-use crate::status::{WAL_E_PANIC, WalStatus};
+use crate::status::{WAL_E_PANIC, WAL_OK, WalStatus};
 use crate::text::DirName;
 
 /// What a batch needs beside keys and values: its count, and lengths and op of each record.
@@ -316,10 +316,22 @@ impl Caller {
 
     // Handles on their way out.
 
-    /// The log behind a handle that is freed hereby; `None` for NULL.
-    pub(crate) fn take_log(&self, wal: *mut Wal) -> Option<Wal> {
-        // SAFETY: an open log that nobody else uses, by the caller's promise.
-        NonNull::new(wal).map(|wal| unsafe { take(wal) })
+    /// Ends the log behind a handle, and frees it.
+    pub(crate) fn close_log(&self, wal: *mut Wal, err: *mut WalError) -> WalStatus {
+        let Some(handle) = NonNull::new(wal) else {
+            return self.guard(err, &DirName::new(), || Err(invalid("wal is NULL")));
+        };
+        // SAFETY: an open log, by the caller's promise.
+        let log = unsafe { handle.as_ref() };
+        let name = log.dir;
+        let ended = self.guard(err, &name, || log.end().map(|()| WAL_OK));
+        // SAFETY: nobody else uses it, by the caller's promise, and `log` is not used from here on.
+        let log = unsafe { take(handle) };
+        let freed = self.guard(err, &name, || {
+            log.free();
+            Ok(WAL_OK)
+        });
+        if freed == WAL_OK { ended } else { freed }
     }
 
     /// The cursor behind a handle that is freed hereby; `None` for NULL.

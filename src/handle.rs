@@ -61,13 +61,17 @@ impl Wal {
         }
     }
 
-    /// Ends the log; in a forked child without touching files or locks.
-    pub(crate) fn close(self) -> Result<(), Error> {
-        if let Err(error) = self.check_fork() {
+    /// Ends the log; in a forked child without touching files or locks. The handle stays: a callback that hears of it may use it.
+    pub(crate) fn end(&self) -> Result<(), Error> {
+        self.check_fork()?;
+        self.engine.end()
+    }
+
+    /// Frees what an ended log has; in a forked child without touching files or locks.
+    pub(crate) fn free(self) {
+        if self.check_fork().is_err() {
             self.engine.discard();
-            return Err(error);
         }
-        self.engine.close()
     }
 }
 

@@ -7,12 +7,10 @@ use wal_engine::log::Log;
 use wal_engine::storage::posix::{Directory, fork};
 
 use crate::boundary::Callback;
-use crate::check::invalid;
 use crate::error::WalError;
 use crate::handle::{Room, Wal};
 use crate::options::WalOptions;
 use crate::status::{WAL_OK, WalStatus};
-use crate::text::DirName;
 
 /// Opens a log, or creates it where there is none (unless the options say otherwise). After a
 /// crash it first makes sure that everything it will ever show is durable; that takes as long
@@ -89,13 +87,5 @@ pub unsafe extern "C" fn wal_shutdown(wal: *mut Wal, err: *mut WalError) -> WalS
 ///           their own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_close(wal: *mut Wal, err: *mut WalError) -> WalStatus {
-    let caller = caller!();
-    let Some(log) = caller.take_log(wal) else {
-        return caller.guard(err, &DirName::new(), || Err(invalid("wal is NULL")));
-    };
-    let name = log.dir;
-    caller.guard(err, &name, || {
-        log.close()?;
-        Ok(WAL_OK)
-    })
+    caller!().close_log(wal, err)
 }

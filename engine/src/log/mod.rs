@@ -323,6 +323,11 @@ impl<S: Storage> Log<S> {
     /// Syncs what is left, marks the log clean and frees everything. The error is the final sync's. A log that is dropped without it is found
     /// as after a crash.
     pub fn close(self) -> Result<()> {
+        self.end()
+    }
+
+    /// The same, but for what is freed when the log is dropped: whoever listens may still use it.
+    pub fn end(&self) -> Result<()> {
         self.tell(self.writer.as_ref().map_or(Ok(()), |writer| writer.close()))
     }
 
