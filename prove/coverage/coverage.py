@@ -20,6 +20,8 @@ ROOT = HERE.parent.parent
 EXCEPTIONS = HERE / "exceptions.txt"
 PAGE = ROOT / "docs" / "COVERAGE.md"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "coverage"
+# Minutes of crash states, which take no branch that the others do not.
+SKIPPED = ["--skip=pins::crashes_at", "--skip=pins::storage_calls", "--skip=pins::pins_are_made"]
 SOURCES = ["recovery", "segment/scan.rs", "segment/head.rs", "segment/payload.rs", "manifest.rs", "protocol", "retention"]
 
 
@@ -54,7 +56,7 @@ def measured():
     # What build scripts and macros left behind is not of the tests.
     for stale in profiles.iterdir():
         stale.unlink()
-    tested = subprocess.run([gate, "--quiet"], cwd=ROOT / "prove", env=environment, capture_output=True, text=True)
+    tested = subprocess.run([gate, "--quiet", *SKIPPED], cwd=ROOT / "prove", env=environment, capture_output=True, text=True)
     if tested.returncode != 0:
         sys.exit(f"the tests fail:\n{tested.stdout[-4000:]}")
     merged = TARGET / "merged.profdata"
@@ -125,6 +127,9 @@ def main():
     page += [f"| all | {total[0]} | {total[1]} | {total[2]} |", "", "## Exceptions", ""]
     for (name, text, outcome), line in listed:
         page += [f"- {name.removeprefix('engine/src/')}:{line}, `{text}` never {outcome}: {reasons[name, text, outcome]}"]
+    if missing:
+        page += ["", "## Never seen, and nobody has said why", ""]
+        page += [f"- {name.removeprefix('engine/src/')}:{line}, `{text}` never {outcome}" for (name, text, outcome), line in missing]
     PAGE.write_text("\n".join(page) + "\n")
     for (name, text, outcome), line in missing:
         print(f"never {outcome}: {name}:{line} {text}")

@@ -23,10 +23,16 @@ mod manifest;
 mod nth_fault;
 #[path = "../tests/opening.rs"]
 mod opening;
+#[path = "../tests/packed.rs"]
+mod packed;
 #[path = "../tests/passing_errors.rs"]
 mod passing_errors;
+#[path = "../tests/pins.rs"]
+mod pins;
 #[path = "../tests/protocol.rs"]
 mod protocol;
+#[path = "../tests/published.rs"]
+mod published;
 #[path = "../tests/rebuilt.rs"]
 mod rebuilt;
 #[path = "../tests/regression_commit.rs"]

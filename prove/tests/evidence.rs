@@ -197,6 +197,22 @@ fn frame(kind: Kind, payload_len: u32, relative_seq: u32) -> FrameHeader {
     FrameHeader { payload_crc: 0, payload_len, relative_seq, watermark: 0, key_len: 0, op: 0, kind }
 }
 
+/// What another log's segment says proves nothing about this one.
+#[test]
+fn a_segment_of_another_log() {
+    bounded(|| {
+        let (image, last) = left(true);
+        let other = Disk::new(99);
+        let log = Log::open(other.storage(), &strict()).unwrap();
+        while log.stat().segments < 12 {
+            put(&log, 400);
+        }
+        let mut mixed = flipped(&image, 3, 900);
+        mixed.write(FileName::Segment(11), other.visible_image().read(FileName::Segment(11)).unwrap().to_vec());
+        assert_eq!(prefix(&mixed).lost_last_seq, last);
+    });
+}
+
 /// A file that may hold records is moved aside, one that certainly holds none is used again.
 #[test]
 fn what_is_moved_aside() {

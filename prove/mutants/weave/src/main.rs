@@ -2,8 +2,8 @@
 //! instead of one for each.
 //!
 //! `weave TREE < LIST` takes a line for each mutant, with tabs between its number, its file in the tree, line, column and what it does in the words of
-//! cargo-mutants. Prints the number of each with one of `woven`, `unviable` (what comes of it cannot be parsed) and `apart` (it is where nothing can be
-//! chosen at run time, like in a constant).
+//! cargo-mutants. Prints the number of each with one of `woven`, `unviable` (what comes of it cannot be parsed) and `apart` (nothing can be chosen at run
+//! time there, like in a constant).
 
 mod weaver;
 

@@ -20,7 +20,7 @@ enum Change {
     Replace(String),
     /// The whole function's result.
     Return(String),
-    /// The arm of a match never matches.
+    /// An arm of a match is gone, which the compiler may refuse.
     DeleteArm,
     /// A field comes from the rest that follows `..`.
     DeleteField,
@@ -203,23 +203,12 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
     }
 
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        match &arm.guard {
-            Some((_, guard)) if !holds_let(guard) => {
-                let taken = self.take(guard.span(), |mutant| mutant.is_guard);
-                let range = self.range(guard.span());
-                self.add(range, range, taken);
-            }
-            Some(_) => {}
-            None => {
-                for at in self.take(arm.pat.span(), |mutant| matches!(mutant.change, Change::DeleteArm)) {
-                    self.mutants[at].fate = Fate::Woven;
-                    let asleep = format!(
-                        " if {} ",
-                        marked(self.mutants[at].number, &format!("crate::woven::awake() != {}", self.mutants[at].number))
-                    );
-                    self.insert(self.offset(arm.pat.span().end()), &asleep);
-                }
-            }
+        if let Some((_, guard)) = &arm.guard
+            && !holds_let(guard)
+        {
+            let taken = self.take(guard.span(), |mutant| mutant.is_guard);
+            let range = self.range(guard.span());
+            self.add(range, range, taken);
         }
         visit::visit_arm(self, arm);
     }
