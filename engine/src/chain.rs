@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
+use crate::format::control::Open;
 use crate::format::segment_header::SegmentHeader;
 use crate::protocol::gap;
 use crate::seq::{Seq, Tail};
@@ -23,6 +24,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// One that has both its OPEN, `own`, and a successor, whose is `next`.
+    pub fn linked(header: SegmentHeader, own: &Open, next: &Open) -> Segment {
+        Segment { header, first_seq: own.first_seq, before: own.before, end: Some((next.link.end, next.before)) }
+    }
+
     /// The last data seq in front of this segment's first record. What was lost may have been data.
     pub fn data_before(&self) -> Seq {
         if self.hole().is_some() { self.first_seq - 1 } else { self.before.data_seq }
@@ -269,9 +275,9 @@ impl Chain {
     /// Registers a reader that needs everything above `after`; returns the segment in which that begins, with `pinned` also among the forgotten ones.
     pub fn enter(&self, after: Seq, pinned: bool) -> Result<(ReaderId, Segment)> {
         let mut inner = self.inner.lock();
-        let forgotten = if pinned { inner.doomed.len() } else { 0 };
-        let known = || inner.doomed.iter().take(forgotten).chain(inner.segments.iter());
-        let Some(segment) = known().find(|segment| segment.ends_above(after)).or(inner.segments.back()).copied() else {
+        let forgotten = if pinned { 0 } else { inner.doomed.len() };
+        let found = inner.known().skip(forgotten).find(|segment| segment.ends_above(after));
+        let Some(segment) = found.or(inner.segments.back()).copied() else {
             return Err(Error::new(Code::NotFound, "the log has no segment"));
         };
         if pinned && segment.before.seq > after {

@@ -40,12 +40,10 @@ pub fn read<S: Storage>(storage: &S) -> Result<Read> {
 }
 
 /// The manifest of a log that another process may be writing at this moment, as the cache has it; `None` if no copy is whole. What it says of durable
-/// bytes was true before it was written, so that it need not be durable itself.
-pub fn peek<F: File>(file: &F) -> Result<Option<Manifest>> {
-    let mut bytes = memory::zeroed(MANIFEST_LEN, "no memory to read the manifest")?;
-    let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(FileName::Manifest, "cannot read the manifest"))?;
-    bytes.truncate(read);
-    match choose(&bytes)? {
+/// bytes was true before it was written, so that it need not be durable itself. It is read into `buffer`, which holds at least `MANIFEST_LEN` bytes.
+pub fn peek<F: File>(file: &F, buffer: &mut [u8]) -> Result<Option<Manifest>> {
+    let read = file.read_at(0, &mut buffer[..MANIFEST_LEN]).map_err(|io| io.in_file(FileName::Manifest, "cannot read the manifest"))?;
+    match choose(&buffer[..read])? {
         Read::Valid(manifest, _) => Ok(Some(manifest)),
         Read::Missing | Read::Invalid => Ok(None),
     }

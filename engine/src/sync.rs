@@ -31,10 +31,15 @@ impl<T> Mutex<T> {
     /// Waits for the lock: first awake, because it is held for a fraction of a microsecond at a time, and to sleep takes longer.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.try_lock().unwrap_or_else(|| self.lock_contended())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => self.lock_contended(),
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -44,10 +49,8 @@ impl<T> Mutex<T> {
             for _ in 0..PAUSES {
                 spin_loop();
             }
-            match self.0.try_lock() {
-                Ok(guard) => return guard,
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {}
+            if let Some(guard) = self.try_lock() {
+                return guard;
             }
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wal_engine::config::SyncMode;
-use wal_engine::format::constants::{MANIFEST_PAGE_LEN, OP_PUT};
+use wal_engine::format::constants::{MANIFEST_LEN, MANIFEST_PAGE_LEN, OP_PUT};
 use wal_engine::log::Log;
 use wal_engine::manifest::peek;
 use wal_engine::names::FileName;
@@ -43,7 +43,8 @@ fn a_manifest_that_is_being_written() {
     let newest = manifest(&image);
     let peeked = |broken: &[usize]| {
         let image = changed(&image, FileName::Manifest, |bytes| broken.iter().for_each(|page| bytes[page * MANIFEST_PAGE_LEN] ^= 1));
-        peek(&Disk::from_image(&image, 2).storage().open(FileName::Manifest, Access::Read).unwrap()).unwrap()
+        let file = Disk::from_image(&image, 2).storage().open(FileName::Manifest, Access::Read).unwrap();
+        peek(&file, &mut vec![0xA5; MANIFEST_LEN]).unwrap()
     };
     assert_eq!(peeked(&[]), Some(newest));
     let slot = (newest.generation % 2) as usize * 2;

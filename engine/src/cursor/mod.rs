@@ -6,14 +6,15 @@ use crate::chain::{Chain, ReaderId, Segment};
 use crate::error::{Code, Error, Result};
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
-use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT, SEGMENT_HEADER_LEN};
+use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use crate::format::frame::{FrameHeader, Kind, padded};
-use crate::format::segment_header::SegmentHeader;
 use crate::memory::{Shared, Weak};
 use crate::names::FileName;
 use crate::protocol::gap;
 use crate::segment::buffer::read_buffer;
+use crate::segment::head::is_still;
 use crate::seq::Seq;
+
 use crate::storage::{Access, File, IoError, Storage};
 
 /// What a cursor shows beside durable data records.
@@ -438,13 +439,8 @@ impl<S: Storage> Cursor<S> {
         let file = self.file.insert(file);
         let cannot_read = |io: IoError| io.in_file(name, "cannot read the segment").at(self.position);
         let read = file.read_at(self.position, &mut self.buffer).map_err(cannot_read)?;
-        if self.is_live {
-            // A header that is still this segment's after the read proves that the bytes were, too: it is what is overwritten first.
-            let mut header = [0; SEGMENT_HEADER_LEN];
-            let len = file.read_at(0, &mut header).map_err(cannot_read)?;
-            if SegmentHeader::decode(&header[..len]) != Ok(self.segment.header) {
-                return Err(self.corrupt("the segment was made another while it was read"));
-            }
+        if self.is_live && !is_still(file, &self.segment.header).map_err(cannot_read)? {
+            return Err(self.corrupt("the segment was made another while it was read"));
         }
         self.buffer_len = read;
         self.buffer_start = self.position;

@@ -47,6 +47,12 @@ struct State<S: Storage> {
     buffer: Vec<u8>,
 }
 
+impl<S: Storage> State<S> {
+    fn peek(&mut self) -> Result<Option<Manifest>> {
+        manifest::peek(&self.file, &mut self.buffer)
+    }
+}
+
 /// What the first look found: where the log begins and ends, from the oldest segment that counts on.
 struct Found<F> {
     segments: Vec<Segment>,
@@ -63,10 +69,10 @@ impl<S: Storage> Follower<S> {
             IoKind::NotFound => Error::new(Code::NotFound, "there is no log in this directory").in_directory(),
             _ => io.in_file(name, "cannot open the manifest"),
         })?;
-        let buffer = read_buffer(LOOK_BYTES)?;
+        let mut buffer = read_buffer(LOOK_BYTES)?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let Some(manifest) = manifest::peek(&file)? else {
+            let Some(manifest) = manifest::peek(&file, &mut buffer)? else {
                 continue;
             };
             if config.expected_log_id.is_some_and(|expected| expected != manifest.log_id) {
@@ -108,13 +114,13 @@ impl<S: Storage> Follower<S> {
     pub fn look(&self) -> Result<()> {
         let mut state = self.state.lock();
         for _ in 0..ATTEMPTS {
-            if let Some(manifest) = manifest::peek(&state.file)? {
+            if let Some(manifest) = state.peek()? {
                 state.manifest = manifest;
             }
             match self.step(&mut state) {
                 Err(error) if error.code == Code::Corrupt => {
                     let seen = state.manifest.generation;
-                    let now = manifest::peek(&state.file)?.map(|manifest| manifest.generation);
+                    let now = state.peek()?.map(|manifest| manifest.generation);
                     if now == Some(seen) {
                         return Err(error);
                     }
@@ -140,7 +146,7 @@ impl<S: Storage> Follower<S> {
             let Some((end, tail, successor)) = tip.ended() else {
                 break;
             };
-            let head = load(&*self.storage, &family(manifest), successor, Access::Read)?;
+            let head = load(&*self.storage, &Family::from(&*manifest), successor, Access::Read)?;
             let Some(open) = head.open.filter(|open| tip.is_followed_by(open)) else {
                 break;
             };
@@ -169,7 +175,7 @@ impl<S: Storage> Follower<S> {
         if error.code != Code::Corrupt {
             return error;
         }
-        let floor = match manifest::peek(&self.state.lock().file) {
+        let floor = match self.state.lock().peek() {
             Ok(Some(manifest)) => manifest.floor,
             _ => self.chain.forgotten().0,
         };
@@ -195,7 +201,7 @@ impl<S: Storage> Follower<S> {
         let Some(oldest) = self.chain.first() else {
             return enter();
         };
-        let family = family(&state.manifest);
+        let family = Family::from(&state.manifest);
         let mut kept = Vec::new();
         let mut index = oldest.header.index;
         let mut open = load(&*self.storage, &family, index, Access::Read)?.open;
@@ -212,14 +218,10 @@ impl<S: Storage> Follower<S> {
     }
 }
 
-fn family(manifest: &Manifest) -> Family {
-    Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes }
-}
-
 /// From the manifest's bound back to the oldest segment; or, with `is_known`, to the one behind the first that is, which may have been forgotten and stand
 /// there for a pin.
 fn chain_back<S: Storage>(storage: &S, manifest: &Manifest, is_known: Option<&dyn Fn(u32) -> bool>) -> Result<Found<S::File>> {
-    let family = family(manifest);
+    let family = Family::from(manifest);
     let Bound { segment: bound, offset, tail } = manifest.bound;
     let head = load(storage, &family, bound, Access::Read)?;
     if offset > head.header.data_start && head.open.is_none() {
@@ -269,10 +271,10 @@ fn predecessor<S: Storage>(storage: &S, family: &Family, index: u32, open: &Open
     }
     let head = load(storage, family, link.index, Access::Read)?;
     let own = head.open.ok_or_else(|| broken(link.index))?;
-    if link.last_frame != 0 && !ends_as_linked(&head.file, &head.header, &link)? {
+    if !ends_as_linked(&head.file, &head.header, &link)? {
         return Err(broken(link.index));
     }
-    Ok((Segment { header: head.header, first_seq: own.first_seq, before: own.before, end: Some((link.end, open.before)) }, own))
+    Ok((Segment::linked(head.header, &own, open), own))
 }
 
 fn broken(index: u32) -> Error {

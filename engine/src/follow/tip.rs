@@ -2,12 +2,13 @@
 
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{END_PAYLOAD_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT, SEGMENT_HEADER_LEN};
+use crate::format::constants::{END_PAYLOAD_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use crate::format::control::{End, How, Open};
 use crate::format::frame::{FrameHeader, Kind};
 use crate::format::manifest_slot::Bound;
 use crate::format::segment_header::SegmentHeader;
 use crate::names::FileName;
+use crate::segment::head::is_still;
 use crate::segment::scan::{Frame, Walk, Window};
 use crate::seq::{Seq, Tail};
 use crate::storage::{File, IoError};
@@ -72,7 +73,7 @@ impl<F: File> Tip<F> {
         let name = FileName::Segment(self.header.index);
         let bound = if bound.segment == self.header.index { bound.offset } else { 0 };
         self.read(buffer, bound).map_err(|io| io.in_file(name, "cannot read the segment"))?;
-        if !self.is_itself().map_err(|io| io.in_file(name, "cannot read the segment's header"))? {
+        if !is_still(&self.file, &self.header).map_err(|io| io.in_file(name, "cannot read the segment's header"))? {
             return Err(Error::new(Code::Corrupt, "the segment was made another while it was read").in_file(name));
         }
         if self.vouched.offset < bound {
@@ -140,13 +141,6 @@ impl<F: File> Tip<F> {
         let mut bytes = [0; FRAME_HEADER_LEN];
         self.file.read_at(offset, &mut bytes)?;
         Ok(FrameHeader::stored_crc(&bytes) == crc)
-    }
-
-    /// Whether the file still is this segment: after a read this proves that what was read was.
-    fn is_itself(&self) -> core::result::Result<bool, IoError> {
-        let mut bytes = [0; SEGMENT_HEADER_LEN];
-        let read = self.file.read_at(0, &mut bytes)?;
-        Ok(SegmentHeader::decode(&bytes[..read]) == Ok(self.header))
     }
 }
 

@@ -169,7 +169,7 @@ pub fn list<S: Storage>(storage: &S, each: &mut dyn FnMut(&PinInfo) -> Result<()
 
 /// The last seqs of the forgotten segments that are still there and hold something above `lowest`: back from the oldest one that counts.
 fn forgotten_ends<S: Storage>(storage: &S, manifest: &Manifest, lowest: Seq) -> Result<Vec<Seq>> {
-    let family = Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes };
+    let family = Family::from(manifest);
     let mut ends = Vec::new();
     let mut index = manifest.oldest_segment;
     // Where the way back ends, for whatever reason, nobody can read on either.

@@ -154,7 +154,6 @@ fn segment<S: Storage>(
         frames.check_ended(end, checked.next, seen)?;
     }
     if let Some(open) = follows
-        && open.link.last_frame > 0
         && checked.is_whole
         && !ends_as_linked(&head.file, &head.header, &open.link)?
     {

@@ -4,9 +4,10 @@
 use super::surveyor::{Fact, Pinned, Surveyor};
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
+use crate::format::control::Open;
+use crate::format::segment_header::SegmentHeader;
 use crate::memory;
 use crate::pins::{self, Kept};
-use crate::segment::head::Head;
 use crate::storage::Storage;
 
 impl<S: Storage> Surveyor<'_, S> {
@@ -23,37 +24,30 @@ impl<S: Storage> Surveyor<'_, S> {
         };
         let (mut index, mut open) = (header.index, open);
         while open.before.seq > keep {
-            let link = open.link;
-            let before = match self.predecessor(index, &link) {
-                Ok(before) => before,
+            match self.predecessor(index, &open) {
+                Ok((header, own)) => {
+                    memory::push(&mut pinned.segments, Segment::linked(header, &own, &open))?;
+                    (index, open) = (header.index, own);
+                }
                 Err(error) if error.code == Code::NoMemory => return Err(error),
                 Err(_) => {
                     pinned.below = oldest;
                     break;
                 }
-            };
-            let fact = Fact { header: before.header, open: before.open };
-            let Some(next) = fact.open else {
-                pinned.below = oldest;
-                break;
-            };
-            let begin = self.begin(fact);
-            let segment =
-                Segment { header: fact.header, first_seq: begin.first_seq, before: next.before, end: Some((link.end, open.before)) };
-            memory::push(&mut pinned.segments, segment)?;
-            (index, open) = (link.index, next);
+            }
         }
         pinned.segments.reverse();
         Ok(pinned)
     }
 
-    /// The segment that a link names, if it is the one.
-    fn predecessor(&mut self, of: u32, link: &crate::format::control::Link) -> Result<Head<S::File>> {
-        if !(1..of).contains(&link.index) {
-            return Err(Error::new(Code::Corrupt, "the chain of segments ends before what a pin keeps").in_directory());
+    /// The segment in front of the one with this index and OPEN, with its own, if it is the one.
+    fn predecessor(&mut self, index: u32, open: &Open) -> Result<(SegmentHeader, Open)> {
+        let broken = || Error::new(Code::Corrupt, "the chain of segments ends before what a pin keeps").in_directory();
+        if !(1..index).contains(&open.link.index) {
+            return Err(broken());
         }
-        let head = self.load(link.index)?;
-        self.check_link(&head.file, &head.header, link)?;
-        Ok(head)
+        let head = self.load(open.link.index)?;
+        self.check_link(&head.file, &head.header, &open.link)?;
+        Ok((head.header, head.open.ok_or_else(broken)?))
     }
 }

@@ -61,8 +61,7 @@ pub(super) fn rebuild<S: Storage>(storage: &S, config: &Config, names: &[FileNam
     while let Some(&(index, before)) = opens.iter().find(|(index, _)| *index == oldest.1.link.index) {
         let link = oldest.1.link;
         let head = load(storage, &family, index, Access::Read)?;
-        let fits = link.last_frame == 0 || ends_as_linked(&head.file, &head.header, &link)?;
-        if !fits || index >= oldest.0 {
+        if !ends_as_linked(&head.file, &head.header, &link)? || index >= oldest.0 {
             break;
         }
         oldest = (index, before);

@@ -231,8 +231,7 @@ impl<S: Storage> Surveyor<'_, S> {
     }
 
     pub(super) fn check_link(&self, file: &S::File, predecessor: &SegmentHeader, link: &Link) -> Result<()> {
-        // A swap after a clean opening does not know the last frame; its predecessor is forgotten in the same manifest write.
-        if link.last_frame == 0 || ends_as_linked(file, predecessor, link)? {
+        if ends_as_linked(file, predecessor, link)? {
             return Ok(());
         }
         Err(Error::new(Code::Corrupt, "the segment does not end with the frame that its successor names")

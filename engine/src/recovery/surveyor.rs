@@ -36,7 +36,7 @@ pub(super) struct Surveyor<'a, S: Storage> {
 
 impl<'a, S: Storage> Surveyor<'a, S> {
     pub(super) fn new(storage: &'a S, names: Vec<FileName>, manifest: Manifest, both_slots: bool) -> Surveyor<'a, S> {
-        let family = Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes };
+        let family = Family::from(&manifest);
         let report = Report { clean: !manifest.dirty, bytes_read: MANIFEST_LEN as u64, log_id: manifest.log_id, ..Report::default() };
         // A slot without a valid copy may have been the newer one; then the flag in the other is out of date.
         let dirty = manifest.dirty || !both_slots;

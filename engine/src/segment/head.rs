@@ -5,9 +5,10 @@ use crate::error::{Code, Error, Result};
 use crate::format::constants::{FRAME_HEADER_LEN, OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
 use crate::format::control::{Link, Open};
 use crate::format::frame::{FrameHeader, Kind, payload_crc};
+use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::{BadHeader, SegmentHeader};
 use crate::names::FileName;
-use crate::storage::{Access, File, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage};
 
 /// Header and first frame in one read.
 pub const HEAD_LEN: usize = 4096;
@@ -21,6 +22,12 @@ pub struct Family {
     pub seed_base: u32,
     /// Size of each file, in bytes.
     pub segment_bytes: u64,
+}
+
+impl From<&Manifest> for Family {
+    fn from(manifest: &Manifest) -> Family {
+        Family { log_id: manifest.log_id, seed_base: manifest.seed_base, segment_bytes: manifest.segment_bytes }
+    }
 }
 
 /// A segment file whose header is right.
@@ -92,8 +99,18 @@ pub fn decode_open(segment: &SegmentHeader, bytes: &[u8]) -> Option<Open> {
     Open::decode(payload)
 }
 
-/// Whether the frame that a successor's OPEN names as this segment's last one stands there.
+/// Whether `file` still is this segment. A header is the first that is overwritten: seen behind a read, it proves that what was read was this segment's.
+pub fn is_still<F: File>(file: &F, segment: &SegmentHeader) -> core::result::Result<bool, IoError> {
+    let mut bytes = [0; SEGMENT_HEADER_LEN];
+    let read = file.read_at(0, &mut bytes)?;
+    Ok(SegmentHeader::decode(&bytes[..read]) == Ok(*segment))
+}
+
+/// Whether the frame that a successor's OPEN names as this segment's last one stands there. Names it none, every end is right.
 pub fn ends_as_linked<F: File>(file: &F, segment: &SegmentHeader, link: &Link) -> Result<bool> {
+    if link.last_frame == 0 {
+        return Ok(true);
+    }
     let name = FileName::Segment(segment.index);
     // What lies behind the end of the file stays zero, which is no header.
     let mut bytes = [0; FRAME_HEADER_LEN];
