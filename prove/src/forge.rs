@@ -1,7 +1,7 @@
 //! Images with a change: damage, and forgeries whose checksums are right.
 
 use wal_engine::format::checksum;
-use wal_engine::format::constants::{FRAME_HEADER_LEN, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN};
+use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_COPY_LEN, MANIFEST_LEN, MANIFEST_PAGE_LEN};
 use wal_engine::format::control::Open;
 use wal_engine::format::frame::{FrameHeader, Kind, padded};
 use wal_engine::format::manifest_slot::Manifest;
@@ -15,6 +15,11 @@ pub fn changed(image: &Image, name: FileName, change: impl FnOnce(&mut Vec<u8>))
     change(&mut bytes);
     image.write(name, bytes);
     image
+}
+
+/// An image in which one bit of a segment is another.
+pub fn flipped(image: &Image, index: u32, byte: u64) -> Image {
+    changed(image, FileName::Segment(index), |bytes| bytes[byte as usize] ^= 1)
 }
 
 /// A frame of a segment: where it stands, what it is and which seqs it holds.
@@ -48,6 +53,11 @@ pub fn frames(segment: &[u8]) -> (SegmentHeader, Vec<Placed>) {
     (header, found)
 }
 
+/// The frames of segment `index`.
+pub fn found_in(image: &Image, index: u32) -> Vec<Placed> {
+    frames(image.read(FileName::Segment(index)).unwrap()).1
+}
+
 pub fn segments(image: &Image) -> Vec<u32> {
     image.names().filter_map(|name| if let FileName::Segment(index) = name { Some(index) } else { None }).collect()
 }
@@ -72,6 +82,14 @@ pub fn seal(segment: &mut [u8], at: u64) {
     segment[at + 4..at + 8].copy_from_slice(&payload_crc.to_le_bytes());
     let header_crc = checksum::of_frame_header(header.seed, &segment[at + 4..payload], at as u64);
     segment[at..at + 4].copy_from_slice(&header_crc.to_le_bytes());
+}
+
+/// An image in which the payload of a segment's OPEN has a change, and the right checksums.
+pub fn forged_open(image: &Image, index: u32, change: impl FnOnce(&mut [u8])) -> Image {
+    changed(image, FileName::Segment(index), |bytes| {
+        change(&mut bytes[DATA_START as usize + FRAME_HEADER_LEN..]);
+        seal(bytes, DATA_START);
+    })
 }
 
 /// The newest manifest of an image.

@@ -132,6 +132,11 @@ pub fn value_of(seq: u64, len: usize) -> Vec<u8> {
     value
 }
 
+/// Appends a record of `len` bytes; its seq. For tests in which nothing goes wrong here.
+pub fn put(log: &Log<SimStorage>, len: usize) -> u64 {
+    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).expect("this append has no reason to fail")
+}
+
 impl Change {
     pub fn apply(&self, history: &mut History) {
         history.split_off(&self.first);

@@ -3,20 +3,16 @@
 
 use wal_engine::config::{Config, SyncMode};
 use wal_engine::error::{Code, Place};
-use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, OP_PUT};
+use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN};
 use wal_engine::log::Log;
 use wal_engine::names::FileName;
 use wal_engine::seq::Tail;
-use wal_prove::forge::{Placed, changed, forged, frames, last_with_frames, manifest};
-use wal_prove::host::{bounded, config, value_of};
+use wal_prove::forge::{changed, flipped, forged, found_in, frames, last_with_frames, manifest};
+use wal_prove::host::{bounded, config, put};
 use wal_sim::{Disk, Image, SimStorage};
 
 fn strict() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 fn fill(log: &Log<SimStorage>, segments: u64) {
@@ -29,14 +25,6 @@ fn left(segments: u64) -> Image {
     let disk = Disk::new(3);
     fill(&Log::open(disk.storage(), &strict()).unwrap(), segments);
     disk.visible_image()
-}
-
-fn found_in(image: &Image, index: u32) -> Vec<Placed> {
-    frames(image.read(FileName::Segment(index)).unwrap()).1
-}
-
-fn flipped(image: &Image, index: u32, byte: u64) -> Image {
-    changed(image, FileName::Segment(index), |bytes| bytes[byte as usize] ^= 1)
 }
 
 /// A byte of a segment's first frame, OPEN.

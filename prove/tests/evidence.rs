@@ -13,16 +13,12 @@ use wal_engine::names::FileName;
 use wal_engine::seq;
 use wal_engine::seq::Tail;
 use wal_engine::storage::{IoError, IoKind};
-use wal_prove::forge::{changed, forged, frames, manifest, seal, segments};
-use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Call, Disk, Fault, Image, SimStorage};
+use wal_prove::forge::{changed, flipped, forged, frames, manifest, seal, segments};
+use wal_prove::host::{bounded, config, put};
+use wal_sim::{Call, Disk, Fault, Image};
 
 fn strict() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 fn prefix(image: &Image) -> Report {
@@ -48,10 +44,6 @@ fn left(clean: bool) -> (Image, u64) {
         drop(log);
     }
     (disk.visible_image(), last)
-}
-
-fn flipped(image: &Image, index: u32, byte: u64) -> Image {
-    changed(image, FileName::Segment(index), |bytes| bytes[byte as usize] ^= 1)
 }
 
 fn end_of(image: &Image, index: u32) -> u64 {

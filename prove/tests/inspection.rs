@@ -9,16 +9,12 @@ use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::log::{Log, inspect};
 use wal_engine::names::FileName;
 use wal_engine::segment::head::decode_open;
-use wal_prove::forge::{Placed, changed, forged, frames, manifest, seal, segments};
-use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Disk, Image, SimStorage};
+use wal_prove::forge::{Placed, changed, flipped, forged, forged_open, found_in, frames, manifest, seal, segments};
+use wal_prove::host::{bounded, config, put};
+use wal_sim::{Disk, Image};
 
 fn strict() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 /// A log of so many segments, the last one with a few records.
@@ -50,10 +46,6 @@ fn inspected(image: &Image) -> Vec<Told> {
     found
 }
 
-fn found_in(image: &Image, index: u32) -> Vec<Placed> {
-    frames(image.read(FileName::Segment(index)).unwrap()).1
-}
-
 fn last_in(image: &Image, index: u32) -> Placed {
     *found_in(image, index).last().unwrap()
 }
@@ -61,18 +53,6 @@ fn last_in(image: &Image, index: u32) -> Placed {
 /// First and last seq of a segment.
 fn seqs(image: &Image, index: u32) -> (u64, u64) {
     (found_in(image, index)[1].last_seq, last_in(image, index).last_seq)
-}
-
-fn flipped(image: &Image, index: u32, byte: u64) -> Image {
-    changed(image, FileName::Segment(index), |bytes| bytes[byte as usize] ^= 1)
-}
-
-/// Changes a segment's OPEN and gives it the right checksums.
-fn forged_open(image: &Image, index: u32, change: impl Fn(&mut [u8])) -> Image {
-    changed(image, FileName::Segment(index), |bytes| {
-        change(&mut bytes[DATA_START as usize + FRAME_HEADER_LEN..]);
-        seal(bytes, DATA_START);
-    })
 }
 
 fn edit_u64(bytes: &mut [u8], at: usize, edit: impl Fn(u64) -> u64) {
@@ -185,6 +165,38 @@ fn whole_segments() {
         let both = flipped(&flipped(&image, 3, late.offset + IN_PAYLOAD), 4, IN_OPEN);
         let (first, last) = seqs(&image, 4);
         assert_eq!(inspected(&both), [(3, late.offset, late.last_seq, late.last_seq), (4, DATA_START, first, last)]);
+    });
+}
+
+/// What looks like a frame but cannot be one does not tell where the damage ends.
+#[test]
+fn a_seq_that_no_segment_reaches() {
+    bounded(|| {
+        let image = left(5, true);
+        let found = found_in(&image, 3);
+        let (hit, next) = (found[3], found[4]);
+        for (relative, last) in [(4096u32, hit.last_seq), (4097, next.last_seq)] {
+            let image = changed(&flipped(&image, 3, hit.offset + 3), FileName::Segment(3), |bytes| {
+                bytes[next.offset as usize + 12..][..4].copy_from_slice(&relative.to_le_bytes());
+                seal(bytes, next.offset);
+            });
+            let told = inspected(&image);
+            assert_eq!((told[0].0, told[0].1, told[0].2), (3, hit.offset, hit.last_seq));
+            assert_eq!(told[0].3 == last, relative > 4096, "{told:?}");
+        }
+    });
+}
+
+/// A segment that names one as its predecessor that the log has forgotten: what lies between is looked into all the same.
+#[test]
+fn a_chain_that_goes_too_far_back() {
+    bounded(|| {
+        let image = forged(&left(5, true), |manifest| manifest.oldest_segment = 2);
+        let image = forged_open(&image, 4, |open| open[8..12].copy_from_slice(&1u32.to_le_bytes()));
+        assert_eq!(inspected(&image), [(4, DATA_START, 0, 0)]);
+        let hit = found_in(&image, 3)[3];
+        let told = inspected(&flipped(&image, 3, hit.offset + IN_PAYLOAD));
+        assert!(told.contains(&(3, hit.offset, hit.last_seq, hit.last_seq)), "{told:?}");
     });
 }
 

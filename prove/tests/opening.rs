@@ -7,8 +7,8 @@ use wal_engine::format::constants::{FRAME_HEADER_LEN, OP_PUT};
 use wal_engine::log::{Durability, Entry, Log, ReplayOptions, Report, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq;
-use wal_prove::forge::{changed, forged, frames, last_with_frames, manifest, segments};
-use wal_prove::host::{bounded, config, value_of};
+use wal_prove::forge::{changed, forged, forged_open, frames, last_with_frames, manifest, segments};
+use wal_prove::host::{bounded, config, put, value_of};
 use wal_sim::{Call, Disk, EIO, Fault, Image, SimStorage};
 
 fn strict() -> Config {
@@ -21,10 +21,6 @@ fn prefix() -> Config {
 
 fn read_only() -> Config {
     Config { open: OpenKind::ReadOnly, ..strict() }
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 fn fill(log: &Log<SimStorage>, segments: u64) {
@@ -529,6 +525,26 @@ fn a_swapped_segment() {
                 assert_eq!(log.last_seq(), kept);
             }
         }
+    });
+}
+
+/// A segment that does not name the last frame of the one before: a prefix recovery follows it, as it follows any other.
+#[test]
+fn a_segment_that_names_no_last_frame() {
+    bounded(|| {
+        let (image, last) = left(4, true);
+        let names_none = forged_open(&image, 3, |open| [12..16, 24..32].into_iter().for_each(|field| open[field].fill(0)));
+        let (name, found) = last_with_frames(&image);
+        let hit = found[found.len() - 1];
+        assert_eq!(hit.last_seq, last);
+        let damaged = changed(&names_none, name, |bytes| bytes[hit.offset as usize + FRAME_HEADER_LEN] ^= 1);
+        let log = Log::open(Disk::from_image(&damaged, 4).storage(), &prefix()).unwrap();
+        assert_eq!((read_all(&log, false), log.report().lost_first_seq), ((1..last).collect(), last));
+        // It still names the end: there the chain breaks off if no frame ends.
+        let elsewhere = forged_open(&damaged, 3, |open| open[16] ^= 8);
+        let log = Log::open(Disk::from_image(&elsewhere, 4).storage(), &prefix()).unwrap();
+        let second = frames_end(&image, 2);
+        assert_eq!((read_all(&log, false), log.report().lost_first_seq), ((1..=second).collect(), second + 1));
     });
 }
 

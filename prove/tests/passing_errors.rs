@@ -3,14 +3,14 @@
 
 use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Error};
-use wal_engine::format::constants::{DATA_START, OP_PUT};
+use wal_engine::format::constants::DATA_START;
 use wal_engine::format::frame::Kind;
 use wal_engine::log::{Log, Report, inspect};
 use wal_engine::names::FileName;
 use wal_engine::storage::{IoError, IoKind};
-use wal_prove::forge::{changed, frames};
-use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Call, Disk, Fault, Image, SimStorage};
+use wal_prove::forge::{changed, flipped, frames};
+use wal_prove::host::{bounded, config, put};
+use wal_sim::{Call, Disk, Fault, Image};
 
 /// A way of asking what a disk holds.
 type Ask = dyn Fn(&Disk) -> Told;
@@ -21,10 +21,6 @@ fn strict() -> Config {
 
 fn prefix() -> Config {
     Config { recovery: Recovery::Prefix, ..strict() }
-}
-
-fn put(log: &Log<SimStorage>, len: usize) {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap();
 }
 
 fn left(segments: u64, clean: bool) -> Image {
@@ -38,10 +34,6 @@ fn left(segments: u64, clean: bool) -> Image {
         log.close().unwrap();
     }
     disk.visible_image()
-}
-
-fn flipped(image: &Image, index: u32, byte: usize) -> Image {
-    changed(image, FileName::Segment(index), |bytes| bytes[byte] ^= 1)
 }
 
 /// Killed behind the END of the second segment, and the third, which it names, has lost its header.

@@ -7,11 +7,13 @@ use std::thread;
 
 use wal_engine::config::{Config, Recovery, SyncMode};
 use wal_engine::error::Code;
+use wal_engine::format::constants::DATA_START;
 use wal_engine::format::pin::PinName;
 use wal_engine::log::{Log, ReplayOptions};
 use wal_engine::names::FileName;
 use wal_engine::pins::{self, Limit};
 use wal_engine::storage::Storage;
+use wal_prove::forge::{changed, flipped, forged_open, manifest};
 use wal_prove::host::{bounded, config};
 use wal_prove::pins::{CALLS, Call, STARTS, Setting, Tried, Wrong, explore, with_fault};
 use wal_prove::watched::Watcher;
@@ -201,10 +203,7 @@ fn a_damaged_pin_keeps_everything() {
     let file = FileName::Pin(1);
     let whole = disk.visible_image();
     for (flips, is_damaged) in [(vec![100], false), (vec![4096 + 100], false), (vec![100, 4096 + 100], true)] {
-        let mut image = whole.clone();
-        let mut bytes = image.read(file).unwrap().to_vec();
-        flips.iter().for_each(|&at: &usize| bytes[at] ^= 1);
-        image.write(file, bytes);
+        let image = changed(&whole, file, |bytes| flips.iter().for_each(|&at: &usize| bytes[at] ^= 1));
         let disk = Disk::from_image(&image, 5);
         let log = Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap();
         assert_eq!(log.stat().pins.damaged, u64::from(is_damaged));
@@ -233,6 +232,16 @@ fn a_damaged_pin_keeps_everything() {
     }
 }
 
+/// What happens to a segment.
+#[derive(Clone, Copy, Debug)]
+enum Hit {
+    Missing,
+    Record,
+    Open,
+    /// It says that it follows this one.
+    Link(u32),
+}
+
 /// Damage to what only a pin needs is the pin's, not the host's: the log opens, the host reads, and the reader from the pin is told.
 #[test]
 fn damage_to_pinned_segments_does_not_hinder_the_host() {
@@ -244,14 +253,13 @@ fn damage_to_pinned_segments_does_not_hinder_the_host() {
     let whole = disk.visible_image();
     for index in 3..=8 {
         let file = FileName::Segment(index);
-        for missing in [true, false] {
+        for damage in [Hit::Missing, Hit::Record, Hit::Open, Hit::Link(index), Hit::Link(index + 1), Hit::Link(0)] {
             let mut image = whole.clone();
-            if missing {
-                assert!(image.remove(file).is_some(), "segment {index} is not there");
-            } else {
-                let mut bytes = image.read(file).unwrap().to_vec();
-                bytes[300] ^= 4;
-                image.write(file, bytes);
+            match damage {
+                Hit::Missing => assert!(image.remove(file).is_some(), "segment {index} is not there"),
+                Hit::Record => image = flipped(&image, index, 300),
+                Hit::Open => image = flipped(&image, index, DATA_START + 40),
+                Hit::Link(to) => image = forged_open(&image, index, |open| open[8..12].copy_from_slice(&to.to_le_bytes())),
             }
             let before = image.names().filter(|name| matches!(name, FileName::Segment(_))).count();
             let disk = Disk::from_image(&image, 5);
@@ -259,17 +267,23 @@ fn damage_to_pinned_segments_does_not_hinder_the_host() {
             let mut cursor = log.replay(8, ReplayOptions::default()).unwrap();
             assert_eq!(cursor.next().unwrap().unwrap().seq, 9);
             drop(cursor);
-            let code = match log.replay(2, ReplayOptions { pinned: true, ..ReplayOptions::default() }) {
-                Err(error) => error.code,
+            let told = match log.replay(2, ReplayOptions { pinned: true, ..ReplayOptions::default() }) {
+                Err(error) => Some(error.code),
                 Ok(mut cursor) => loop {
                     match cursor.next() {
                         Ok(Some(_)) => {}
-                        Ok(None) => panic!("the damage was passed over"),
-                        Err(error) => break error.code,
+                        Ok(None) => break None,
+                        Err(error) => break Some(error.code),
                     }
                 },
             };
-            assert_eq!(code, if missing { Code::Gap } else { Code::Corrupt }, "segment {index}");
+            let expected = match damage {
+                Hit::Record => Some(Code::Corrupt),
+                // Nobody goes back beyond the segment in which the pin begins. But none that follows by rotation follows nothing.
+                Hit::Link(to) if index == 3 && to > 0 => None,
+                _ => Some(Code::Gap),
+            };
+            assert_eq!(told, expected, "segment {index}, {damage:?}");
             // Nothing of it is used again or thrown away as long as the pin is there.
             log.append(1, b"", &[11; 2500]).unwrap();
             log.close().unwrap();
@@ -294,9 +308,7 @@ fn a_prefix_recovery_leaves_to_pins_what_they_keep() {
         if is_manifest {
             image.remove(FileName::Manifest);
         } else {
-            let mut bytes = image.read(FileName::Segment(8)).unwrap().to_vec();
-            bytes[300] ^= 4;
-            image.write(FileName::Segment(8), bytes);
+            image = flipped(&image, 8, 300);
         }
         let disk = Disk::from_image(&image, 5);
         let prefix = Config { recovery: Recovery::Prefix, ..config(SyncMode::Always, true) };
@@ -317,6 +329,30 @@ fn a_prefix_recovery_leaves_to_pins_what_they_keep() {
             drop(cursor);
             log.close().unwrap();
         }
+    }
+}
+
+/// The same where nothing is left from which the way back to what a pin keeps could begin: no file of it goes, and the reader is told.
+#[test]
+fn a_prefix_recovery_without_a_way_back() {
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    pins::create(&disk.storage(), name(), 2, Limit::default()).unwrap();
+    log.truncate(5, true).unwrap();
+    log.close().unwrap();
+    let oldest = manifest(&disk.visible_image()).oldest_segment;
+    let disk = Disk::from_image(&flipped(&disk.visible_image(), oldest, DATA_START + 40), 5);
+    let log = Log::open(disk.storage(), &Config { recovery: Recovery::Prefix, ..config(SyncMode::Always, true) }).unwrap();
+    assert_eq!((log.report().lost_first_seq, log.report().lost_last_seq), (6, 10));
+    assert_eq!(log.append(1, b"", b"after").unwrap(), 11);
+    for again in [false, true] {
+        assert_eq!(
+            log.replay(2, ReplayOptions { pinned: true, ..ReplayOptions::default() }).err().map(|error| error.code),
+            Some(Code::Gap)
+        );
+        let image = disk.visible_image();
+        assert!((3..oldest).all(|index| image.read(FileName::Segment(index)).is_some()), "again {again}");
+        log.truncate(11, true).unwrap();
     }
 }
 

@@ -9,13 +9,9 @@ use wal_engine::log::{Log, ReplayOptions};
 use wal_engine::names::FileName;
 use wal_engine::segment::head::decode_open;
 use wal_engine::seq;
-use wal_prove::forge::{changed, frames, manifest, segments};
-use wal_prove::host::{bounded, config, value_of};
+use wal_prove::forge::{changed, forged_open, frames, manifest, segments};
+use wal_prove::host::{bounded, config, put};
 use wal_sim::{Call, Disk, Fault, Image, SimStorage};
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
-}
 
 fn fill(log: &Log<SimStorage>, more: u64) {
     let goal = log.stat().segments + more;
@@ -106,6 +102,24 @@ fn the_highest_checkpoint_of_all() {
         let report = open(&image).report();
         assert!(report.lost_first_seq > 0);
         assert_eq!((report.checkpoint_seq, report.checkpoint_covered), (high, 12));
+    });
+}
+
+/// A first segment that says that it follows itself, or one behind it: the way back ends there, and at all.
+#[test]
+fn a_chain_that_leads_round() {
+    bounded(|| {
+        let disk = Disk::new(1);
+        let log = Log::open(disk.storage(), &config(SyncMode::Always, true)).unwrap();
+        fill(&log, 3);
+        let last = log.last_seq();
+        log.close().unwrap();
+        for follows in [1u32, 2] {
+            let mut image = forged_open(&disk.visible_image(), 1, |open| open[8..12].copy_from_slice(&follows.to_le_bytes()));
+            image.remove(FileName::Manifest);
+            let log = open(&image);
+            assert_eq!((read_all(&log), log.last_seq(), log.report().lost_first_seq), ((1..=last).collect(), last, 0), "follows {follows}");
+        }
     });
 }
 

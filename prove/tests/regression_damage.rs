@@ -96,6 +96,13 @@ fn a_segment_without_room_for_its_end_can_be_left() {
         });
         let disk = Disk::from_image(&clean, 1);
         goes_on(&disk);
+
+        // And one slot of the manifest was lost.
+        for slot in 0..2 {
+            let image =
+                changed(&clean, FileName::Manifest, |bytes| bytes[slot * 2 * MANIFEST_PAGE_LEN..][..2 * MANIFEST_PAGE_LEN].fill(0x5a));
+            goes_on(&Disk::from_image(&image, 1));
+        }
     }
 }
 

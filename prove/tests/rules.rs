@@ -14,8 +14,8 @@ use wal_engine::protocol::torn::Verdict;
 use wal_engine::protocol::{checkpoint, gap, torn, truncate};
 use wal_engine::seq::{self, Tail};
 use wal_prove::forge::{changed, frames, manifest};
-use wal_prove::host::{bounded, config, value_of};
-use wal_sim::{Disk, Image, SimStorage};
+use wal_prove::host::{bounded, config, put};
+use wal_sim::{Disk, Image};
 
 fn refusal(error: Error) -> (Code, u64, u64) {
     (error.code, error.seq, error.seq_last)
@@ -79,10 +79,6 @@ fn torn_or_rotten() {
 
 fn always() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 /// A log of several segments, in which checkpoints and a batch stand among the records; for each seq the last data seq up to it.

@@ -9,15 +9,11 @@ use wal_engine::log::{Log, ReplayOptions, inspect};
 use wal_engine::names::FileName;
 use wal_engine::seq::{self, Tail};
 use wal_prove::forge::{changed, forged, frames, manifest, seal, segments};
-use wal_prove::host::{bounded, config, value_of};
+use wal_prove::host::{bounded, config, put};
 use wal_sim::{Call, Disk, Fault, Image, SimStorage};
 
 fn always() -> Config {
     config(SyncMode::Always, true)
-}
-
-fn put(log: &Log<SimStorage>, len: usize) -> u64 {
-    log.append(OP_PUT, b"", &value_of(log.last_seq() + 1, len)).unwrap()
 }
 
 /// Checkpoints whose records are durable while the manifest never heard of them.
