@@ -63,7 +63,7 @@ impl<C: Chip> Log<'_, C> {
                 return Err(Fail::damage(self.desk.place(slot, walk.offset() as u32), point.tail.seq + 1));
             };
             let at = walk.offset() as u32;
-            let tail = point.tail.advanced(u64::from(frame.records), crate::opening::is_data(&frame.header));
+            let tail = frame.tail_behind(point.tail);
             let is_in = match until {
                 Until::Offset(limit) => at <= limit,
                 Until::Seq(limit) => tail.seq <= limit,
@@ -365,7 +365,7 @@ impl<C: Chip> Log<'_, C> {
             let written = self.desk.copy((source.slot, &frame), &active.header, active.slot, active.end, &header)?;
             match written {
                 Ok(written) => {
-                    let tail = active.tip.tail.advanced(u64::from(frame.records), crate::opening::is_data(&frame.header));
+                    let tail = frame.tail_behind(active.tip.tail);
                     place(active, written, is_boundary(&frame.header), tail);
                 }
                 Err(fault) => return Ok(Err(fault)),

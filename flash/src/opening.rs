@@ -2,12 +2,10 @@
 
 use wal_engine::error::Code;
 use wal_engine::format::checksum;
-use wal_engine::format::constants::{
-    CHECKPOINT_VALUE_LEN, FRAME_HEADER_LEN, KIND_OPEN, OP_CHECKPOINT, OPEN_PAYLOAD_LEN, STATE_PAYLOAD_LEN,
-};
+use wal_engine::format::constants::{CHECKPOINT_VALUE_LEN, FRAME_HEADER_LEN, KIND_OPEN, OPEN_PAYLOAD_LEN, STATE_PAYLOAD_LEN};
 use wal_engine::format::control::{Checkpoint, Open};
 use wal_engine::format::flash::{ChipHeader, State};
-use wal_engine::format::frame::{FrameHeader, Kind, payload_crc};
+use wal_engine::format::frame::{FrameHeader, payload_crc};
 use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::protocol::gap::{self, Extent};
 use wal_engine::protocol::torn::{Verdict, verdict};
@@ -18,11 +16,6 @@ use crate::chip::Chip;
 use crate::desk::{is_boundary, is_state};
 use crate::fail::{Fail, Result};
 use crate::log::{Active, BAD, FREE, Log, Point};
-
-/// Whether the records of this frame are data.
-pub(crate) fn is_data(header: &FrameHeader) -> bool {
-    header.kind != Kind::Record || header.op != OP_CHECKPOINT
-}
 
 impl<C: Chip> Log<'_, C> {
     /// Finds the log on the chip, or none, which is a new one: its first segment is made when it is needed. To be called once, first.
@@ -167,7 +160,7 @@ impl<C: Chip> Log<'_, C> {
         while let Ok(frame) = self.desk.step(slot, &mut walk)? {
             mark = mark.max(frame.header.watermark);
             let at = walk.offset() as u32;
-            tail = tail.advanced(u64::from(frame.records), is_data(&frame.header));
+            tail = frame.tail_behind(tail);
             if is_state(&frame.header) {
                 state_bytes += at.wrapping_sub(frame.offset as u32);
             }
@@ -207,7 +200,7 @@ impl<C: Chip> Log<'_, C> {
                 }
                 self.adopt(state.checkpoint);
             }
-        } else if !is_data(&frame.header) {
+        } else if frame.header.is_checkpoint() {
             let mut value = [0; CHECKPOINT_VALUE_LEN];
             self.desk.fetch(slot, frame.payload() as u32, &mut value)?;
             if let Some(checkpoint) = Checkpoint::decode(&value) {

@@ -199,7 +199,7 @@ impl<C: Chip> Log<'_, C> {
                     value_len: header.payload_len.saturating_sub(u32::from(header.key_len)),
                     op: header.op,
                 };
-                if !cursor.raw && !crate::opening::is_data(header) {
+                if !cursor.raw && header.is_checkpoint() {
                     return Ok(false);
                 }
                 cursor.first = bytes;

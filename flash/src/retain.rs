@@ -96,7 +96,7 @@ impl<C: Chip> Log<'_, C> {
             let Ok(frame) = self.desk.step(place.slot, &mut walk)? else {
                 return Err(Fail::damage(self.desk.place(place.slot, walk.offset() as u32), at.seq + 1));
             };
-            at = at.advanced(u64::from(frame.records), crate::opening::is_data(&frame.header));
+            at = frame.tail_behind(at);
             data = at.data_seq.min(up_to).max(data);
         }
         Ok(data)

@@ -6,7 +6,7 @@ use crate::chain::{Chain, ReaderId, Segment};
 use crate::error::{Code, Error, Result};
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
-use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
+use crate::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN};
 use crate::format::frame::{FrameHeader, Kind, padded};
 use crate::memory::{Shared, Weak};
 use crate::names::FileName;
@@ -282,7 +282,7 @@ impl<S: Storage> Cursor<S> {
                 Kind::End => self.follow_end()?,
                 Kind::Record => {
                     self.expected += 1;
-                    let shown = self.options.raw || header.op != OP_CHECKPOINT;
+                    let shown = self.options.raw || !header.is_checkpoint();
                     if seq > self.after && shown {
                         let key = payload + header.key_len as usize;
                         return Ok(Some(Found { seq, batch_last_seq: seq, op: header.op, key: payload, value: key, end: payload + len }));

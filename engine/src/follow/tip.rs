@@ -2,7 +2,7 @@
 
 use crate::chain::Segment;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{END_PAYLOAD_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
+use crate::format::constants::{END_PAYLOAD_LEN, FRAME_HEADER_LEN};
 use crate::format::control::{End, How, Open};
 use crate::format::frame::{FrameHeader, Kind};
 use crate::format::manifest_slot::Bound;
@@ -146,7 +146,5 @@ impl<F: File> Tip<F> {
 
 /// The place behind `frame`.
 fn behind(at: At, frame: &Frame) -> At {
-    let is_checkpoint = frame.header.op == OP_CHECKPOINT && frame.header.kind == Kind::Record;
-    let tail = if frame.records > 0 { at.tail.advanced(u64::from(frame.records), !is_checkpoint) } else { at.tail };
-    At { offset: frame.end(), relative: at.relative + frame.records, tail }
+    At { offset: frame.end(), relative: at.relative + frame.records, tail: frame.tail_behind(at.tail) }
 }

@@ -3,6 +3,7 @@
 use super::checksum;
 use super::constants::{
     DATA_START, FRAME_ALIGN, FRAME_HEADER_LEN, KIND_BATCH, KIND_END, KIND_FIRST, KIND_LAST, KIND_MIDDLE, KIND_OPEN, KIND_RECORD,
+    OP_CHECKPOINT,
 };
 use super::field::{put, u8_at, u16_at, u32_at};
 
@@ -78,6 +79,12 @@ impl FrameHeader {
     #[inline]
     pub fn len(&self) -> u64 {
         frame_len(u64::from(self.payload_len))
+    }
+
+    /// Whether the frame is a CHECKPOINT record, which takes a seq and is not data.
+    #[inline]
+    pub fn is_checkpoint(&self) -> bool {
+        self.kind == Kind::Record && self.op == OP_CHECKPOINT
     }
 
     /// Writes the header as it stands at `offset` of the segment with `seed`; returns its checksum.

@@ -3,7 +3,7 @@
 use super::{Position, Report};
 use crate::config::BACKGROUND_SYNC_BYTES;
 use crate::error::{Code, Error, Result};
-use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
+use crate::format::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_HEADER_LEN};
 use crate::format::control::{Checkpoint, End};
 use crate::format::frame::Kind;
 use crate::format::segment_header::SegmentHeader;
@@ -164,9 +164,8 @@ fn step<F: File>(
     frame: &Frame,
     scanned: &mut Scanned,
 ) -> core::result::Result<Position, IoError> {
-    let is_checkpoint = frame.header.op == OP_CHECKPOINT && frame.header.kind == Kind::Record;
     match frame.header.kind {
-        Kind::Record if is_checkpoint => {
+        Kind::Record if frame.header.is_checkpoint() => {
             if let Some(value) = window.bytes(frame.payload(), CHECKPOINT_VALUE_LEN)?
                 && let Some(checkpoint) = Checkpoint::decode(value)
                 && checkpoint.n > scanned.checkpoint.n
@@ -181,11 +180,10 @@ fn step<F: File>(
         }
         _ => {}
     }
-    let tail = if frame.records > 0 { at.tail.advanced(u64::from(frame.records), !is_checkpoint) } else { at.tail };
     Ok(Position {
         offset: frame.end(),
         relative: at.relative + frame.records,
-        tail,
+        tail: frame.tail_behind(at.tail),
         last_frame: Placed { offset: frame.offset, crc: frame.crc },
     })
 }

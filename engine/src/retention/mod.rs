@@ -2,9 +2,7 @@
 
 use crate::chain::Segment;
 use crate::error::Result;
-use crate::format::constants::OP_CHECKPOINT;
 use crate::format::control::Checkpoint;
-use crate::format::frame::Kind;
 use crate::format::manifest_slot::{Bound, Manifest};
 use crate::manifest::InstallError;
 use crate::names::FileName;
@@ -139,10 +137,7 @@ impl<S: Storage> Retention<S> {
                 // Damaged or not written yet: what cannot be read may have been data.
                 return Ok(up_to);
             };
-            if frame.records > 0 {
-                let is_checkpoint = frame.header.kind == Kind::Record && frame.header.op == OP_CHECKPOINT;
-                tail = tail.advanced(u64::from(frame.records), !is_checkpoint);
-            }
+            tail = frame.tail_behind(tail);
         }
         Ok(tail.data_seq.min(up_to))
     }

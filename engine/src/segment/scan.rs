@@ -5,11 +5,12 @@ use core::ops::Range;
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
 use crate::format::constants::{
-    BATCH_COUNT_LEN, BATCH_ENTRY_LEN, CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, OP_CHECKPOINT, OPEN_PAYLOAD_LEN,
+    BATCH_COUNT_LEN, BATCH_ENTRY_LEN, CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, OPEN_PAYLOAD_LEN,
 };
 use crate::format::control::{End, Open};
 use crate::format::frame::{FrameHeader, Kind, padded, payload_crc};
 use crate::format::segment_header::SegmentHeader;
+use crate::seq::Tail;
 use crate::storage::{IoError, ReadAt};
 
 /// The smallest buffer with which a scan of files is quick, in bytes. Firmware has less.
@@ -180,6 +181,13 @@ impl Frame {
     pub fn payload(&self) -> u64 {
         self.offset + FRAME_HEADER_LEN as u64
     }
+
+    /// The tail behind it, when `before` is the one in front of it. A frame without records changes nothing: it must not make data of a CHECKPOINT
+    /// record that came last.
+    #[inline]
+    pub fn tail_behind(&self, before: Tail) -> Tail {
+        if self.records > 0 { before.advanced(u64::from(self.records), !self.header.is_checkpoint()) } else { before }
+    }
 }
 
 /// Why a walk goes no further.
@@ -304,7 +312,7 @@ fn content_is_sound<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, header:
             let end = if len == END_PAYLOAD_LEN { window.bytes(payload, len)?.and_then(End::decode) } else { None };
             end.is_some_and(|end| end.before_crc == 0 || last_crc == 0 || end.before_crc == last_crc)
         }
-        Kind::Record if header.op == OP_CHECKPOINT => header.key_len == 0 && len == CHECKPOINT_VALUE_LEN,
+        Kind::Record if header.is_checkpoint() => header.key_len == 0 && len == CHECKPOINT_VALUE_LEN,
         _ => true,
     })
 }

@@ -196,3 +196,22 @@ fn a_store_that_does_not_fit_is_refused() {
     other.geometry.unit = 16;
     assert_eq!(code(other), Err(Code::Invalid));
 }
+
+#[test]
+fn what_is_written_behind_a_checkpoint_makes_no_data_of_it() {
+    // A STATE and pieces that were given up stand behind the CHECKPOINT record when the log is opened again.
+    let (flash, mut memory, settings, mut model) = world(4);
+    let mut log = open(&flash, &mut memory, settings).expect("opens");
+    for _ in 0..10 {
+        model.run(&mut log, Op::Small, true).expect("a record");
+    }
+    assert_eq!(log.checkpoint(10), Ok(11));
+    log.truncate(5, false).expect("a STATE");
+    log.begin(16, 0).expect("a first piece");
+    log.cancel();
+    let mut log = open(&flash, &mut memory, settings).expect("opens again");
+    log.truncate(11, false).expect("everything is covered");
+    assert_eq!((log.figures().floor_seq, log.figures().forgotten_data_seq), (11, 10));
+    let holding_all_data = Settings { store_seq: Some(10), ..settings };
+    assert!(open(&flash, &mut memory, holding_all_data).is_ok(), "a store that holds every data record lacks nothing");
+}
