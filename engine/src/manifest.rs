@@ -35,33 +35,45 @@ pub fn read<S: Storage>(storage: &S) -> Result<Read> {
     file.drop_cache();
     let mut bytes = memory::zeroed(MANIFEST_LEN, "no memory to read the manifest")?;
     let read = file.read_at(0, &mut bytes).map_err(|io| io.in_file(name, "cannot read the manifest"))?;
-    bytes.truncate(read);
-    choose(&bytes)
+    let slots = slots(&bytes[..read])?;
+    Ok(newest(&slots).map_or(Read::Invalid, |newest| Read::Valid(newest, slots.iter().all(Option::is_some))))
 }
 
-/// The manifest of a log that another process may be writing at this moment, as the cache has it; `None` if no copy is whole. What it says of durable
-/// bytes was true before it was written, so that it need not be durable itself. It is read into `buffer`, which holds at least `MANIFEST_LEN` bytes.
-pub fn peek<F: File>(file: &F, buffer: &mut [u8]) -> Result<Option<Manifest>> {
+/// What both slots say of a log that another process may be writing at this moment, as the cache has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peeked {
+    /// The newest manifest. What it says of durable bytes was true before it was written; it need not be durable itself.
+    pub newest: Manifest,
+    /// The one before, if its slot is whole. It is durable: the newest was not written before.
+    pub before: Option<Manifest>,
+}
+
+/// Reads a manifest into `buffer`, which holds at least `MANIFEST_LEN` bytes; `None` if no copy is whole.
+pub fn peek<F: File>(file: &F, buffer: &mut [u8]) -> Result<Option<Peeked>> {
     let read = file.read_at(0, &mut buffer[..MANIFEST_LEN]).map_err(|io| io.in_file(FileName::Manifest, "cannot read the manifest"))?;
-    match choose(&buffer[..read])? {
-        Read::Valid(manifest, _) => Ok(Some(manifest)),
-        Read::Missing | Read::Invalid => Ok(None),
-    }
+    let slots = slots(&buffer[..read])?;
+    Ok(newest(&slots).map(|newest| {
+        let before = slots.into_iter().flatten().find(|manifest| manifest.generation < newest.generation);
+        Peeked { newest, before }
+    }))
 }
 
-/// The valid copy with the highest generation in `bytes`, which are at most a manifest.
-fn choose(bytes: &[u8]) -> Result<Read> {
-    let mut best: Option<Manifest> = None;
-    let mut slots_valid = [false; MANIFEST_SLOTS];
+fn newest(slots: &[Option<Manifest>; MANIFEST_SLOTS]) -> Option<Manifest> {
+    slots.iter().flatten().max_by_key(|manifest| manifest.generation).copied()
+}
+
+/// The valid copy with the highest generation of each slot in `bytes`, which are at most a manifest.
+fn slots(bytes: &[u8]) -> Result<[Option<Manifest>; MANIFEST_SLOTS]> {
+    let mut slots: [Option<Manifest>; MANIFEST_SLOTS] = [None; MANIFEST_SLOTS];
     for (page, bytes) in bytes.chunks(MANIFEST_PAGE_LEN).enumerate() {
         let Some(copy) = bytes.get(..MANIFEST_COPY_LEN) else {
             break;
         };
         match Manifest::decode(copy) {
             Ok(manifest) => {
-                slots_valid[page / MANIFEST_COPIES] = true;
+                let best = &mut slots[page / MANIFEST_COPIES];
                 if best.is_none_or(|best| best.generation < manifest.generation) {
-                    best = Some(manifest);
+                    *best = Some(manifest);
                 }
             }
             Err(BadHeader::Newer) => {
@@ -72,10 +84,7 @@ fn choose(bytes: &[u8]) -> Result<Read> {
             Err(BadHeader::Damaged) => {}
         }
     }
-    Ok(match best {
-        Some(manifest) => Read::Valid(manifest, slots_valid.iter().all(|&valid| valid)),
-        None => Read::Invalid,
-    })
+    Ok(slots)
 }
 
 /// How an install failed.

@@ -42,6 +42,9 @@ type Watch = dyn Fn(Call, FileName, usize) -> Option<IoError> + Send + Sync;
 /// Called when a sync has done its work and has not returned yet.
 type Synced = dyn Fn(FileName) + Send + Sync;
 
+/// Called in front of each call of whatever kind, and when half of a write is done.
+type Moment = dyn Fn() + Send + Sync;
+
 /// A simulated disk on which calls can be held up: the faults of the disk itself take no time.
 pub struct Watched {
     inner: SimStorage,
@@ -52,11 +55,16 @@ pub struct Watched {
 pub struct Watcher {
     watch: Arc<Mutex<Arc<Watch>>>,
     synced: Arc<Mutex<Arc<Synced>>>,
+    moment: Arc<Mutex<Option<Arc<Moment>>>>,
 }
 
 impl Default for Watcher {
     fn default() -> Watcher {
-        Watcher { watch: Arc::new(Mutex::new(Arc::new(|_, _, _| None))), synced: Arc::new(Mutex::new(Arc::new(|_| {}))) }
+        Watcher {
+            watch: Arc::new(Mutex::new(Arc::new(|_, _, _| None))),
+            synced: Arc::new(Mutex::new(Arc::new(|_| {}))),
+            moment: Arc::default(),
+        }
     }
 }
 
@@ -67,6 +75,20 @@ impl Watcher {
 
     pub fn set_synced(&self, synced: impl Fn(FileName) + Send + Sync + 'static) {
         *self.synced.lock().unwrap() = Arc::new(synced);
+    }
+
+    pub fn set_moment(&self, moment: impl Fn() + Send + Sync + 'static) {
+        *self.moment.lock().unwrap() = Some(Arc::new(moment));
+    }
+
+    pub fn clear_moment(&self) {
+        *self.moment.lock().unwrap() = None;
+    }
+
+    /// Whether anybody asked to be called.
+    fn pause(&self) -> bool {
+        let moment = self.moment.lock().unwrap().clone();
+        moment.map(|moment| moment()).is_some()
     }
 
     fn ask(&self, call: Call, name: FileName, len: usize) -> Result<(), IoError> {
@@ -97,20 +119,27 @@ impl File for WatchedFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError> {
+        self.watch.pause();
         self.inner.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         self.watch.ask(Call::WriteAt, self.name, bytes.len())?;
+        if self.watch.pause() {
+            self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
+            self.watch.pause();
+        }
         self.inner.write_at(offset, bytes)
     }
 
     fn fill_zeros(&self, size: u64) -> Result<(), IoError> {
+        self.watch.pause();
         self.inner.fill_zeros(size)
     }
 
     fn sync(&self) -> Result<(), IoError> {
         self.watch.ask(Call::Sync, self.name, 0)?;
+        self.watch.pause();
         self.inner.sync()?;
         self.watch.tell(self.name);
         Ok(())
@@ -134,26 +163,32 @@ impl Storage for Watched {
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
+        self.watch.pause();
         self.inner.list(each)
     }
 
     fn create(&self, name: FileName) -> Result<WatchedFile, IoError> {
+        self.watch.pause();
         Ok(WatchedFile { inner: self.inner.create(name)?, name, watch: self.watch.clone() })
     }
 
     fn open(&self, name: FileName, access: Access) -> Result<WatchedFile, IoError> {
+        self.watch.pause();
         Ok(WatchedFile { inner: self.inner.open(name, access)?, name, watch: self.watch.clone() })
     }
 
     fn rename(&self, from: FileName, to: FileName) -> Result<(), IoError> {
+        self.watch.pause();
         self.inner.rename(from, to)
     }
 
     fn remove(&self, name: FileName) -> Result<(), IoError> {
+        self.watch.pause();
         self.inner.remove(name)
     }
 
     fn sync_dir(&self) -> Result<(), IoError> {
+        self.watch.pause();
         self.inner.sync_dir()
     }
 

@@ -41,14 +41,18 @@ fn a_manifest_that_is_being_written() {
     log.publish().unwrap();
     let image = disk.visible_image();
     let newest = manifest(&image);
-    let peeked = |broken: &[usize]| {
+    let slots = |broken: &[usize]| {
         let image = changed(&image, FileName::Manifest, |bytes| broken.iter().for_each(|page| bytes[page * MANIFEST_PAGE_LEN] ^= 1));
         let file = Disk::from_image(&image, 2).storage().open(FileName::Manifest, Access::Read).unwrap();
-        peek(&file, &mut vec![0xA5; MANIFEST_LEN]).unwrap()
+        let peeked = peek(&file, &mut vec![0xA5; MANIFEST_LEN]).unwrap();
+        peeked.map(|peeked| (peeked.newest.generation, peeked.before.map(|before| before.generation)))
     };
-    assert_eq!(peeked(&[]), Some(newest));
-    let slot = (newest.generation % 2) as usize * 2;
-    assert_eq!(peeked(&[slot]), Some(newest));
-    assert_eq!(peeked(&[slot, slot + 1]).map(|older| older.generation), Some(newest.generation - 1));
-    assert_eq!(peeked(&[0, 1, 2, 3]), None);
+    let generation = newest.generation;
+    let (slot, other) = ((generation % 2) as usize * 2, (generation + 1) as usize % 2 * 2);
+    for whole in [&[][..], &[slot], &[slot + 1], &[other], &[slot, other + 1]] {
+        assert_eq!(slots(whole), Some((generation, Some(generation - 1))), "{whole:?}");
+    }
+    assert_eq!(slots(&[slot, slot + 1]), Some((generation - 1, None)));
+    assert_eq!(slots(&[slot, other, other + 1]), Some((generation, None)));
+    assert_eq!(slots(&[0, 1, 2, 3]), None);
 }

@@ -11,9 +11,9 @@ mod tip;
 use crate::chain::{Chain, Segment};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
-use crate::format::control::Open;
+use crate::format::control::{How, Open};
 use crate::format::manifest_slot::{Bound, Manifest};
-use crate::manifest;
+use crate::manifest::{self, Peeked};
 use crate::memory::{self, Shared};
 use crate::names::FileName;
 use crate::protocol::gap;
@@ -42,13 +42,16 @@ pub struct Follower<S: Storage> {
 struct State<S: Storage> {
     /// Stays the same file as long as the log lives.
     file: S::File,
+    /// The newest manifest that is believed.
     manifest: Manifest,
+    /// The generation of the newest that was seen.
+    newest: u64,
     tip: Tip<S::File>,
     buffer: Vec<u8>,
 }
 
 impl<S: Storage> State<S> {
-    fn peek(&mut self) -> Result<Option<Manifest>> {
+    fn peek(&mut self) -> Result<Option<Peeked>> {
         manifest::peek(&self.file, &mut self.buffer)
     }
 }
@@ -72,9 +75,10 @@ impl<S: Storage> Follower<S> {
         let mut buffer = read_buffer(LOOK_BYTES)?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let Some(manifest) = manifest::peek(&file, &mut buffer)? else {
+            let Some(peeked) = manifest::peek(&file, &mut buffer)? else {
                 continue;
             };
+            let manifest = peeked.newest;
             if config.expected_log_id.is_some_and(|expected| expected != manifest.log_id) {
                 return Err(
                     Error::new(Code::WrongLog, "the log in this directory is not the one that was expected: its id differs").in_file(name)
@@ -83,11 +87,12 @@ impl<S: Storage> Follower<S> {
             if let Some(store) = config.store_seq {
                 gap::check(store, gap::Extent { forgotten_data: manifest.forgotten_data, last: seq::MAX })?;
             }
-            match chain_back(&**storage, &manifest, None) {
-                Ok(Found { segments, tip, .. }) => {
+            let found = believed(&**storage, peeked, 0).and_then(|manifest| Ok((manifest, chain_back(&**storage, &manifest, None)?)));
+            match found {
+                Ok((manifest, Found { segments, tip, .. })) => {
                     let seq = manifest.bound.tail.seq;
                     let chain = Shared::new(Chain::new(&segments, manifest.floor, manifest.forgotten_data, seq, seq)?)?;
-                    let state = Mutex::new(State { file, manifest, tip, buffer });
+                    let state = Mutex::new(State { file, manifest, newest: peeked.newest.generation, tip, buffer });
                     let follower = Follower { storage: storage.clone(), chain, state };
                     follower.look()?;
                     return Ok(follower);
@@ -114,14 +119,11 @@ impl<S: Storage> Follower<S> {
     pub fn look(&self) -> Result<()> {
         let mut state = self.state.lock();
         for _ in 0..ATTEMPTS {
-            if let Some(manifest) = state.peek()? {
-                state.manifest = manifest;
-            }
-            match self.step(&mut state) {
+            let peeked = state.peek()?;
+            match self.step(&mut state, peeked) {
                 Err(error) if error.code == Code::Corrupt => {
-                    let seen = state.manifest.generation;
-                    let now = state.peek()?.map(|manifest| manifest.generation);
-                    if now == Some(seen) {
+                    let now = state.peek()?.map(|peeked| peeked.newest.generation);
+                    if now == Some(state.newest) {
                         return Err(error);
                     }
                 }
@@ -132,7 +134,11 @@ impl<S: Storage> Follower<S> {
         Ok(())
     }
 
-    fn step(&self, state: &mut State<S>) -> Result<()> {
+    fn step(&self, state: &mut State<S>, peeked: Option<Peeked>) -> Result<()> {
+        if let Some(peeked) = peeked {
+            state.newest = peeked.newest.generation;
+            state.manifest = believed(&*self.storage, peeked, state.tip.index())?;
+        }
         let State { manifest, tip, buffer, .. } = state;
         let bound = manifest.bound;
         if bound.segment > tip.index() {
@@ -176,7 +182,7 @@ impl<S: Storage> Follower<S> {
             return error;
         }
         let floor = match self.state.lock().peek() {
-            Ok(Some(manifest)) => manifest.floor,
+            Ok(Some(peeked)) => peeked.newest.floor,
             _ => self.chain.forgotten().0,
         };
         if floor >= expected { gap::overtaken(expected, floor) } else { error }
@@ -216,6 +222,17 @@ impl<S: Storage> Follower<S> {
         self.chain.keep(&kept)?;
         enter()
     }
+}
+
+/// The newest manifest, unless it is the first that names a segment that a recovery made. What stands in that one is durable, but it counts only by this
+/// manifest: as long as the other slot is as it was, a power cut may take both back. Once the other one is written, too, this one is durable.
+fn believed<S: Storage>(storage: &S, peeked: Peeked, known: u32) -> Result<Manifest> {
+    let newest = peeked.newest;
+    let Some(before) = peeked.before.filter(|before| newest.bound.segment > known.max(before.bound.segment)) else {
+        return Ok(newest);
+    };
+    let open = load(storage, &Family::from(&newest), newest.bound.segment, Access::Read)?.open;
+    Ok(if open.is_some_and(|open| open.how == How::Recovered) { before } else { newest })
 }
 
 /// From the manifest's bound back to the oldest segment; or, with `is_known`, to the one behind the first that is, which may have been forgotten and stand
