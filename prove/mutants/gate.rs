@@ -17,6 +17,8 @@ mod heads;
 mod inspection;
 #[path = "../tests/lengths.rs"]
 mod lengths;
+#[path = "../tests/live.rs"]
+mod live;
 #[path = "../tests/manifest.rs"]
 mod manifest;
 #[path = "../tests/nth_fault.rs"]

@@ -255,6 +255,9 @@ def judge_apart(mutants):
     found = {}
     for outcome in json.loads((output / "mutants.out" / "outcomes.json").read_text())["outcomes"]:
         name = outcome["scenario"]["Mutant"]["name"]
+        # It tries mutants that delete a field whether they are asked for or not.
+        if name not in by_name:
+            continue
         summary = {"CaughtMutant": "caught", "MissedMutant": "missed", "Unviable": "unviable", "Timeout": "timeout"}[outcome["summary"]]
         log = (output / "mutants.out" / outcome["log_path"]).read_text(errors="replace")
         found[by_name[name].key] = (summary, killer(log) if summary == "caught" else "")

@@ -1,7 +1,7 @@
 //! An inspection names every damage, each with its file, its offset and the seqs that it took, and nothing else.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use wal_engine::config::{Config, OpenKind, SyncMode};
+use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Place};
 use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_PAGE_LEN, OP_PUT};
 use wal_engine::format::frame::{FrameHeader, Kind};
@@ -9,6 +9,7 @@ use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::log::{Log, inspect};
 use wal_engine::names::FileName;
 use wal_engine::segment::head::decode_open;
+use wal_engine::seq::Tail;
 use wal_prove::forge::{Placed, changed, flipped, forged, forged_open, found_in, frames, manifest, seal, segments};
 use wal_prove::host::{bounded, config, put};
 use wal_sim::{Disk, Image};
@@ -165,6 +166,35 @@ fn whole_segments() {
         let both = flipped(&flipped(&image, 3, late.offset + IN_PAYLOAD), 4, IN_OPEN);
         let (first, last) = seqs(&image, 4);
         assert_eq!(inspected(&both), [(3, late.offset, late.last_seq, late.last_seq), (4, DATA_START, first, last)]);
+    });
+}
+
+/// Whatever the configuration would put up with, an inspection tells that there is no manifest.
+#[test]
+fn no_manifest() {
+    bounded(|| {
+        let mut image = left(3, true);
+        image.remove(FileName::Manifest);
+        for recovery in [Recovery::Strict, Recovery::Prefix] {
+            let mut found = Vec::new();
+            let config = Config { recovery, ..strict() };
+            let _report =
+                inspect(&Disk::from_image(&image, 4).storage(), &config, true, &mut |damage| found.push((damage.code, damage.place)));
+            assert_eq!(found, [(Code::Corrupt, Place::File(FileName::Manifest))], "{recovery:?}");
+        }
+    });
+}
+
+/// What stands behind the end of a closed log means nothing, even if something behind that would vouch for it.
+#[test]
+fn behind_the_end_of_a_closed_log() {
+    bounded(|| {
+        let image = left(2, true);
+        let found = found_in(&image, 2);
+        let [.., end, hit, _, _] = found[..] else { panic!("too short") };
+        let tail = Tail { seq: end.last_seq, data_seq: end.last_seq };
+        let earlier = forged(&image, |manifest| (manifest.bound.offset, manifest.bound.tail) = (end.end, tail));
+        assert_eq!(inspected(&flipped(&earlier, 2, hit.offset + 3)), []);
     });
 }
 

@@ -52,6 +52,16 @@ fn without_manifest(mut image: Image) -> Image {
     image
 }
 
+/// With a segment that another log made: nothing tells which of the two this is.
+fn with_a_stranger(mut image: Image) -> Image {
+    let disk = Disk::new(4);
+    put(&Log::open(disk.storage(), &strict()).unwrap(), 100);
+    let stranger = disk.visible_image().read(FileName::Segment(1)).unwrap().to_vec();
+    image.remove(FileName::Segment(1));
+    image.write(FileName::Segment(1), stranger);
+    image
+}
+
 /// What somebody is told: everything but how much was read and how long it took.
 type Told = Result<String, Error>;
 
@@ -80,6 +90,7 @@ fn each_call_that_reads_fails_once() {
             ("no successor", without_a_successor()),
             ("no manifest", without_manifest(left(3, false))),
             ("one segment and no manifest", without_manifest(left(1, false))),
+            ("no manifest and a segment of another log", with_a_stranger(without_manifest(left(3, false)))),
             ("no manifest and damage", flipped(&without_manifest(left(3, false)), 2, 900)),
         ];
         for (what, image) in &images {

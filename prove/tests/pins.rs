@@ -12,12 +12,12 @@ use wal_engine::format::pin::PinName;
 use wal_engine::log::{Log, ReplayOptions};
 use wal_engine::names::FileName;
 use wal_engine::pins::{self, Limit};
-use wal_engine::storage::Storage;
+use wal_engine::storage::{IoError, IoKind, Storage};
 use wal_prove::forge::{changed, flipped, forged_open, manifest};
 use wal_prove::host::{bounded, config};
 use wal_prove::pins::{CALLS, Call, STARTS, Setting, Tried, Wrong, explore, with_fault};
 use wal_prove::watched::Watcher;
-use wal_sim::{Budget, Disk, Image};
+use wal_sim::{Budget, Call as SimCall, Disk, Fault, Image};
 
 /// A call that is watched, and one that is made within it.
 type Step = Box<dyn Fn()>;
@@ -352,7 +352,79 @@ fn a_prefix_recovery_without_a_way_back() {
         );
         let image = disk.visible_image();
         assert!((3..oldest).all(|index| image.read(FileName::Segment(index)).is_some()), "again {again}");
+        let is_there = |name| image.read(name).is_some();
+        assert!(!is_there(FileName::Segment(oldest)) && is_there(FileName::Damaged(oldest)), "again {again}");
         log.truncate(11, true).unwrap();
+    }
+}
+
+/// Where memory is lacking nothing is known of what a pin keeps: that is no damage, and the opening is refused.
+#[test]
+fn damage_is_not_what_lack_of_memory_looks_like() {
+    let disk = Disk::new(3);
+    let log = long_log(disk.storage());
+    pins::create(&disk.storage(), name(), 2, Limit::default()).unwrap();
+    log.truncate(8, true).unwrap();
+    log.close().unwrap();
+    let no_memory = IoError { kind: IoKind::NoMemory, os_error: 12 };
+    let mut refused = 0;
+    for index in 3..=8 {
+        for nth in 1.. {
+            let disk = Disk::from_image(&disk.visible_image(), 5);
+            disk.fail(Fault::nth(nth).of(SimCall::Open).on(FileName::Segment(index)).error(no_memory));
+            let opened = Log::open(disk.storage(), &config(SyncMode::Always, true));
+            let injected = disk.injected();
+            disk.clear_faults();
+            match opened {
+                Ok(log) => read_from(&log, 2),
+                Err(error) => {
+                    assert_eq!(error.code, Code::NoMemory, "{error}");
+                    refused += 1;
+                }
+            }
+            if injected == 0 {
+                break;
+            }
+        }
+    }
+    assert!(refused >= 6, "{refused} openings were refused");
+}
+
+/// What a crash left of forgotten segments goes if no pin needs it: the segment in front of what a pin keeps, and all of them for a pin that keeps nothing.
+#[test]
+fn what_a_pin_does_not_need_goes() {
+    for (kept_above, is_damaged) in [(4, false), (6, false), (6, true)] {
+        let disk = Disk::new(3);
+        let log = long_log(disk.storage());
+        pins::create(&disk.storage(), name(), kept_above, Limit::default()).unwrap();
+        let before = disk.visible_image();
+        log.truncate(6, true).unwrap();
+        log.close().unwrap();
+        let mut image = disk.visible_image();
+        let oldest = manifest(&image).oldest_segment;
+        assert_eq!(oldest, 7);
+        for index in 3..oldest {
+            assert_eq!(image.read(FileName::Segment(index)).is_some(), u64::from(index) > kept_above);
+            image.write(FileName::Segment(index), before.read(FileName::Segment(index)).unwrap().to_vec());
+        }
+        if is_damaged {
+            image = flipped(&image, oldest, DATA_START + 40);
+        }
+        let disk = Disk::from_image(&image, 5);
+        let recovery = if is_damaged { Recovery::Prefix } else { Recovery::Strict };
+        let log = Log::open(disk.storage(), &Config { recovery, ..config(SyncMode::Always, true) }).unwrap();
+        let is_there = |name| disk.visible_image().read(name).is_some();
+        if is_damaged {
+            assert!((3..=oldest).all(|index| !is_there(FileName::Segment(index)) && is_there(FileName::Damaged(index))));
+        } else {
+            // They are used again, under these names or others, as is the last one, into which nothing was written.
+            let given_back = image.names().filter(|&name| match name {
+                FileName::Segment(index) => u64::from(index) <= kept_above || index == 11,
+                name => matches!(name, FileName::Spare(_)),
+            });
+            assert_eq!(log.report().spares, given_back.count() as u64, "pin at {kept_above}");
+        }
+        drop(log);
     }
 }
 
@@ -360,14 +432,13 @@ fn a_prefix_recovery_without_a_way_back() {
 /// are dropped.
 #[test]
 fn without_a_pin_there_is_nothing_to_pay() {
-    use wal_sim::Call;
     let disk = Disk::new(3);
     let log = long_log(disk.storage());
-    assert_eq!(disk.calls_of(Call::LockPins), 0);
-    let lists = disk.calls_of(Call::List);
+    assert_eq!(disk.calls_of(SimCall::LockPins), 0);
+    let lists = disk.calls_of(SimCall::List);
     log.truncate(5, true).unwrap();
-    assert_eq!(disk.calls_of(Call::LockPins), 1);
+    assert_eq!(disk.calls_of(SimCall::LockPins), 1);
     log.truncate(5, true).unwrap();
-    assert_eq!((disk.calls_of(Call::LockPins), disk.calls_of(Call::List)), (1, lists));
+    assert_eq!((disk.calls_of(SimCall::LockPins), disk.calls_of(SimCall::List)), (1, lists));
     assert!(disk.visible_image().read(FileName::Pins).is_none());
 }
