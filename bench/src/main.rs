@@ -192,13 +192,16 @@ fn machine(place: &Place) -> Outcome<String> {
             text.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_string());
         value.unwrap_or_else(|| env::consts::OS.into())
     };
+    let kernel = first("/proc/sys/kernel/osrelease", "");
+    // What comes behind the first two numbers is the distributor's.
+    let kernel: Vec<&str> = kernel.split('.').take(2).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let scheduled = if is_real_time() { "`chrt -f 10`" } else { "ordinary priority" };
     Ok(format!(
         "{}, {cores} cores, {}, Linux {}, {scheduled}",
         first("/proc/cpuinfo", "model name"),
         place.file_system()?,
-        first("/proc/sys/kernel/osrelease", "")
+        kernel.join(".")
     ))
 }
 

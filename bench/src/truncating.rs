@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::abi::{self, Failure, Log, Outcome, WAL_SYNC_ALWAYS};
 use crate::bare::{Durable, zero_filled};
-use crate::figures::{Goal, Pair, Table, median, us};
+use crate::figures::{Goal, Pair, Table, us};
 use crate::place::Place;
 use crate::{Extent, Plan};
 
@@ -128,7 +128,6 @@ pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<
     let span = plan.slice.max(Duration::from_millis(100)) * 2;
     let (mut call, mut ours, mut limit) = (Pair::default(), Pair::default(), Pair::default());
     let mut longest = Pair::default();
-    let mut until_freed = Vec::new();
     let mut ends = Ends::default();
     for _ in 0..plan.rounds {
         ends.fill(&log, segments as usize)?;
@@ -136,19 +135,11 @@ pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<
         let n = log.checkpoint(*forgotten.last().unwrap_or(&0))?;
         let renamed = watch(span, || Ok(bare.append(&VALUE, 1)?), || pool.swap())?;
         let held = log.stat()?.segments;
-        let mut began = Instant::now();
-        let truncated = watch(
-            span,
-            || log.append(&VALUE).map(drop),
-            || {
-                began = Instant::now();
-                log.truncate(n)
-            },
-        )?;
+        let truncated = watch(span, || log.append(&VALUE).map(drop), || log.truncate(n))?;
+        // Files are renamed and removed one by one, after the call.
         while log.stat()?.segments_forgotten > 0 {
             thread::sleep(Duration::from_millis(2));
         }
-        until_freed.push(began.elapsed().as_secs_f64());
         let freed = held.saturating_sub(log.stat()?.segments);
         // Those that were appended meanwhile may have filled one more.
         if freed + 1 < half || freed > half {
@@ -166,7 +157,5 @@ pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<
     table.row(&title, &us(ours.ours()), "", ours.ratio(), Goal::AtMost(1.5));
     let title = format!("   the same of the bare loop: {}", us(limit.limit()));
     table.row(&title, "", &us(limit.ours()), limit.ratio(), Goal::None);
-    let freed = median(&mut until_freed) * 1e6;
-    table.row("   the last file is renamed or gone by then, at the latest", &us(freed), "", f64::NAN, Goal::None);
     log.close()
 }
