@@ -18,18 +18,10 @@ fn build() -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // A target directory of its own: cargo holds the lock of the one that this script runs in.
     let target = variable("OUT_DIR")?.join("libwal");
-    let status = Command::new(variable("CARGO")?)
-        .args(["rustc", "--release", "--locked", "-p", "wal", "--crate-type", "staticlib"])
-        .arg("--manifest-path")
-        .arg(root.join("Cargo.toml"))
-        .env("CARGO_TARGET_DIR", &target)
-        // The library is built as its users build it, whatever holds for this crate.
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .status()
-        .map_err(|error| format!("cannot run cargo: {error}"))?;
-    if !status.success() {
-        return Err("libwal.a could not be built".into());
-    }
+    cargo(&["rustc", "-p", "wal", "--crate-type", "staticlib"], &root, &target)?;
+    // What calls the engine beside the ABI cannot be linked with the archive, which has the engine in it.
+    cargo(&["build", "-p", "wal-crossing"], Path::new(env!("CARGO_MANIFEST_DIR")), &target)?;
+    println!("cargo:rustc-env=WAL_CROSSING={}", target.join("release/wal-crossing").display());
     cc::Build::new().file("src/abi.c").include(root.join("include")).std("c11").compile("bench_abi");
     println!("cargo:rustc-link-search=native={}", target.join("release").display());
     println!("cargo:rustc-link-lib=static=wal");
@@ -39,11 +31,26 @@ fn build() -> Result<(), String> {
             println!("cargo:rustc-link-arg-bins=-Wl,--wrap={function}");
         }
     }
-    for source in ["Cargo.toml", "Cargo.lock", "build.rs", "include", "src", "engine/Cargo.toml", "engine/src", "bench/src/abi.c"] {
+    for source in
+        ["Cargo.toml", "Cargo.lock", "build.rs", "include", "src", "engine/Cargo.toml", "engine/src", "bench/src/abi.c", "bench/crossing"]
+    {
         watch(&root.join(source));
     }
     println!("cargo:rerun-if-changed=build.rs");
     Ok(())
+}
+
+fn cargo(arguments: &[&str], workspace: &Path, target: &Path) -> Result<(), String> {
+    let status = Command::new(variable("CARGO")?)
+        .args(arguments)
+        .args(["--release", "--locked", "--manifest-path"])
+        .arg(workspace.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", target)
+        // The library is built as its users build it, whatever holds for this crate.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .status()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
 }
 
 fn variable(name: &str) -> Result<PathBuf, String> {

@@ -71,6 +71,7 @@ pub(crate) struct Stat {
     pub(crate) records: u64,
     pub(crate) syncs: u64,
     pub(crate) rotations: u64,
+    pub(crate) segments_forgotten: u64,
 }
 
 /// Of `wal_report_t`, likewise.
@@ -105,6 +106,7 @@ unsafe extern "C" {
         err: *mut ErrorInfo,
     ) -> i32;
     fn wal_sync(wal: *mut Wal, seq: u64, err: *mut ErrorInfo) -> i32;
+    fn wal_flush(wal: *mut Wal, err: *mut ErrorInfo) -> i32;
     fn wal_checkpoint(wal: *mut Wal, covered: u64, n: *mut u64, err: *mut ErrorInfo) -> i32;
     fn wal_truncate(wal: *mut Wal, up_to: u64, flags: u32, err: *mut ErrorInfo) -> i32;
     fn wal_replay_open(wal: *mut Wal, after_seq: u64, flags: u32, out: *mut *mut WalCursor, err: *mut ErrorInfo) -> i32;
@@ -197,6 +199,11 @@ impl Log {
     pub(crate) fn sync(&self) -> Outcome<()> {
         // SAFETY: an open log.
         call("wal_sync", |err| unsafe { wal_sync(self.0, WAL_SEQ_LAST, err) }).map(drop)
+    }
+
+    pub(crate) fn flush(&self) -> Outcome<()> {
+        // SAFETY: an open log.
+        call("wal_flush", |err| unsafe { wal_flush(self.0, err) }).map(drop)
     }
 
     pub(crate) fn checkpoint(&self, covered: u64) -> Outcome<u64> {

@@ -8,19 +8,29 @@
 //!     QUICK=1         a shorter run, for a first look
 //!     CHECK=1         shorter still: whether everything works, allocates nothing and makes no more system calls than it must
 //!     BENCH_DIR=path  where to measure; the default is beside the program
-//!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 memory calls
+//!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 w6 memory calls crossing budget, and what `scale` stands for: latency threads sizes
+//!                     lengths segments cursors logs. Without it, everything but `scale`
+//!     WRITE=1         puts the tables into docs/PERFORMANCE.md, and plots and series into docs/performance/
 
 mod abi;
 mod allocations;
 mod bare;
+mod budget;
 mod buffered;
+mod callgrind;
+mod charts;
 mod counts;
+mod crossing;
 mod durable;
 mod figures;
+mod latency;
 mod memory;
 mod opening;
 mod place;
 mod replay;
+mod report;
+mod scale;
+mod truncating;
 
 use std::env;
 use std::process::ExitCode;
@@ -29,31 +39,41 @@ use std::time::{Duration, Instant};
 use abi::{Failure, Outcome};
 use figures::Table;
 use place::Place;
+use report::Report;
 
 /// What the larger of the works needs beside another, in bytes.
 const DISK_NEEDED: u64 = 3 << 30;
 
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Enough to see that it works.
+    Check,
+    Quick,
+    Full,
+}
+
 /// How long to measure.
 pub(crate) struct Plan {
+    pub(crate) extent: Extent,
     /// Rounds of the works that are timed by the clock.
     pub(crate) rounds: usize,
     /// Time for one side in one round.
     pub(crate) slice: Duration,
-    /// Bytes of the log that W5 opens.
+    /// Bytes of the log that W5 opens, and of the one that W6 cuts.
     pub(crate) log_bytes: u64,
     /// Bytes that W4 reads in each pass.
     pub(crate) replay_bytes: u64,
 }
 
 impl Plan {
-    fn new(check: bool, quick: bool) -> Plan {
-        if check {
-            Plan { rounds: 1, slice: Duration::from_millis(40), log_bytes: 64 << 20, replay_bytes: 16 << 20 }
-        } else if quick {
-            Plan { rounds: 3, slice: Duration::from_millis(120), log_bytes: 256 << 20, replay_bytes: 64 << 20 }
-        } else {
-            Plan { rounds: 9, slice: Duration::from_millis(300), log_bytes: 1 << 30, replay_bytes: 192 << 20 }
-        }
+    fn new(extent: Extent) -> Plan {
+        let (rounds, slice_ms, log_mib, replay_mib) = match extent {
+            Extent::Check => (1, 40, 64, 16),
+            Extent::Quick => (3, 120, 256, 64),
+            Extent::Full => (9, 300, 1024, 192),
+        };
+        Plan { extent, rounds, slice: Duration::from_millis(slice_ms), log_bytes: log_mib << 20, replay_bytes: replay_mib << 20 }
     }
 }
 
@@ -66,6 +86,8 @@ fn main() -> ExitCode {
         [opening::CHILD, dir, bytes] => opening::child(dir.as_ref(), bytes),
         [memory::CHILD, dir] => memory::child(dir.as_ref()),
         [counts::CHILD, work, dir] => counts::child(work, dir.as_ref()),
+        [budget::CHILD, work, dir] => budget::child(work, dir.as_ref()),
+        [scale::CHILD, work, dir, ref numbers @ ..] => scale::child(work, dir.as_ref(), numbers),
         _ => Err(Failure("no arguments, please; the source's head names the environment variables".into())),
     };
     match outcome {
@@ -80,34 +102,76 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| value != "0" && !value.is_empty());
     let only = env::var("ONLY").unwrap_or_default();
-    let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| one.eq_ignore_ascii_case(name));
+    let named = |name: &str| only.split(',').any(|one| one.eq_ignore_ascii_case(name));
+    let wanted = |name: &str| only.is_empty() || named(name);
     let began = Instant::now();
-    let plan = Plan::new(is_set("CHECK"), is_set("QUICK"));
-    let place = Place::new(DISK_NEEDED)?;
+    let (check, write) = (is_set("CHECK"), is_set("WRITE"));
+    let plan = Plan::new(if check {
+        Extent::Check
+    } else if is_set("QUICK") {
+        Extent::Quick
+    } else {
+        Extent::Full
+    });
+    // How cost grows takes minutes, and is measured when it is asked for; what is only checked is checked all.
+    let grows = |name: &str| named(name) || named("scale") || (check && only.is_empty());
+    let place = Place::new(if plan.extent == Extent::Full && grows("lengths") { scale::DISK_NEEDED } else { DISK_NEEDED })?;
     describe(&place)?;
+    let hurried = if plan.extent == Extent::Full { "" } else { "; a hurried run, whose figures mean little" };
+    let report = Report::new(write, &format!("{}{hurried}", machine(&place)?))?;
     let mut table = Table::default();
     if wanted("w1") {
+        table.begin("w1");
         durable::one_thread(&plan, &place, &mut table)?;
         durable::rotating(&plan, &place, &mut table)?;
     }
     if wanted("w2") {
+        table.begin("w2");
         durable::many_threads(&plan, &place, &mut table)?;
     }
     if wanted("w3") {
+        table.begin("w3");
         buffered::measure(&plan, &place, &mut table)?;
     }
     if wanted("w4") {
+        table.begin("w4");
         replay::measure(&plan, &place, &mut table)?;
     }
     if wanted("w5") {
+        table.begin("w5");
         opening::measure(&plan, &place, &mut table)?;
     }
+    if wanted("w6") {
+        table.begin("w6");
+        truncating::measure(&plan, &place, &mut table)?;
+    }
+    if wanted("crossing") {
+        table.begin("crossing");
+        crossing::measure(&plan, &place, &mut table)?;
+    }
     if wanted("memory") {
+        table.begin("memory");
         memory::measure(&place, &mut table)?;
     }
     if wanted("calls") {
+        table.begin("calls");
         counts::measure(&place, &mut table)?;
     }
+    if wanted("budget") {
+        table.begin("budget");
+        budget::measure(&plan, &place, &mut table)?;
+    }
+    if grows("latency") {
+        table.begin("latency");
+        latency::measure(&plan, &place, &mut table, &report)?;
+    }
+    for (name, measure) in scale::WORKS {
+        if grows(name) {
+            table.begin(name);
+            measure(&plan, &place, &mut table, &report)?;
+        }
+    }
+    report.tables(&table)?;
     if table.broken() > 0 {
         return Err(Failure(format!("{} figures are wrong that do not depend on time", table.broken())));
     }
@@ -118,6 +182,27 @@ fn run() -> Outcome<()> {
     };
     println!("\n{missed}; {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What the figures depend on beside the program.
+fn machine(place: &Place) -> Outcome<String> {
+    let first = |path: &str, name: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_string());
+        value.unwrap_or_else(|| env::consts::OS.into())
+    };
+    let kernel = first("/proc/sys/kernel/osrelease", "");
+    // What comes behind the first two numbers is the distributor's.
+    let kernel: Vec<&str> = kernel.split('.').take(2).collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let scheduled = if is_real_time() { "`chrt -f 10`" } else { "ordinary priority" };
+    Ok(format!(
+        "{}, {cores} cores, {}, Linux {}, {scheduled}",
+        first("/proc/cpuinfo", "model name"),
+        place.file_system()?,
+        kernel.join(".")
+    ))
 }
 
 fn describe(place: &Place) -> Outcome<()> {

@@ -15,7 +15,7 @@ const RECORDS: u64 = 20_000;
 const LARGEST: usize = 3 << 20;
 
 /// Memory of this process that is in use now, code included, in bytes.
-fn resident() -> Outcome<u64> {
+pub(crate) fn resident() -> Outcome<u64> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or_else(|| Failure("no VmRSS".into()))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().map_err(|_| Failure("VmRSS is no number".into()))?;

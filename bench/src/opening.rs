@@ -50,7 +50,7 @@ fn fill_and_kill(dir: &Path, bytes: u64) -> Outcome<u64> {
 }
 
 /// A child that does not outlive this value.
-struct Killed(Child);
+pub(crate) struct Killed(pub(crate) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {

@@ -67,9 +67,19 @@ struct Inner {
 }
 
 impl Inner {
-    /// Everything that still stands under its name, from the oldest on.
+    /// Everything that still stands under its name, from the oldest on: by index, since a successor's is always higher.
     fn known(&self) -> impl Iterator<Item = &Segment> {
         self.doomed.iter().chain(self.segments.iter())
+    }
+
+    /// The first of them with this index or a higher one. A replay asks once for each segment, so that the answer may not cost a walk along the chain.
+    fn known_from(&self, index: u32) -> Option<Segment> {
+        debug_assert!(self.known().is_sorted_by_key(|segment| segment.header.index));
+        let first = |segments: &VecDeque<Segment>| {
+            let place = segments.partition_point(|segment| segment.header.index < index);
+            segments.get(place).copied()
+        };
+        first(&self.doomed).or_else(|| first(&self.segments))
     }
 
     /// Room for `more` segments, and for all of them to be doomed, so that forgetting cannot fail either.
@@ -327,18 +337,55 @@ impl Chain {
     /// The reader is done with everything before the successor of `index`, which is returned; `None` if there is no successor.
     pub fn advance(&self, reader: &ReaderId, index: u32) -> Option<Segment> {
         let mut inner = self.inner.lock();
-        let next = inner.known().find(|segment| segment.header.index > index).copied()?;
+        let next = inner.known_from(index.checked_add(1)?)?;
         inner.readers[reader.0] = Some(next.header.index);
         Some(next)
     }
 
     /// What is known now about a segment.
     pub fn segment(&self, index: u32) -> Option<Segment> {
-        self.inner.lock().known().find(|segment| segment.header.index == index).copied()
+        self.inner.lock().known_from(index).filter(|segment| segment.header.index == index)
     }
 
     /// The reader is gone.
     pub fn leave(&self, reader: &ReaderId) {
         self.inner.lock().readers[reader.0] = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::segment_header::SegmentHeader;
+
+    fn segment(index: u32) -> Segment {
+        let tail = |seq| Tail { seq, data_seq: seq };
+        let header = SegmentHeader::new([1; 16], 0, index, 4096, false);
+        Segment {
+            header,
+            first_seq: u64::from(index) * 10,
+            before: tail(u64::from(index) * 10 - 1),
+            end: Some((64, tail(u64::from(index) * 10 + 9))),
+        }
+    }
+
+    /// Indexes have gaps: those of segments that were never used.
+    #[test]
+    fn the_next_segment_is_found_among_forgotten_and_kept_ones() {
+        let segments: Vec<Segment> = [3, 4, 7, 9, 20].map(segment).into();
+        let Ok(chain) = Chain::new(&segments, 0, 0, 300, 300) else { panic!("there is memory") };
+        // Segments 3 and 4 wait to be dropped, for a reader that is still in the first.
+        let Ok((reader, first)) = chain.enter(0, false) else { panic!("there are segments") };
+        chain.forget(49, 49, 7);
+        let mut seen = vec![first.header.index];
+        while let Some(next) = chain.advance(&reader, seen[seen.len() - 1]) {
+            seen.push(next.header.index);
+        }
+        assert_eq!(seen, [3, 4, 7, 9, 20]);
+        for index in 0..30 {
+            let expected = seen.contains(&index).then_some(index);
+            assert_eq!(chain.segment(index).map(|segment| segment.header.index), expected);
+        }
+        assert!(chain.advance(&reader, u32::MAX).is_none());
     }
 }

@@ -25,6 +25,7 @@ pub struct Tail {
 impl Tail {
     /// The tail after `count` more records.
     #[must_use]
+    #[inline]
     pub fn advanced(self, count: u64, data: bool) -> Tail {
         let seq = self.seq + count;
         Tail { seq, data_seq: if data { seq } else { self.data_seq } }

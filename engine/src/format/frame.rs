@@ -64,11 +64,13 @@ pub struct FrameHeader {
 }
 
 /// Length of a payload with its padding.
+#[inline]
 pub const fn padded(payload_len: u64) -> u64 {
     (payload_len + FRAME_ALIGN as u64 - 1) & !(FRAME_ALIGN as u64 - 1)
 }
 
 /// Length on disk of a frame with this payload.
+#[inline]
 pub const fn frame_len(payload_len: u64) -> u64 {
     FRAME_HEADER_LEN as u64 + padded(payload_len)
 }

@@ -93,9 +93,15 @@ impl CommitBuffer {
         debug_assert!(offset.is_multiple_of(FRAME_ALIGN as u64) && self.has_room(header.len()));
         let start = self.bytes.len();
         let payload = start + FRAME_HEADER_LEN;
-        self.bytes.resize(payload, 0);
-        let crc = header.encode(segment.seed, offset, &mut self.bytes[start..]);
-        body.visit(&mut |piece| self.bytes.extend_from_slice(piece));
+        let mut encoded = [0; FRAME_HEADER_LEN];
+        let crc = header.encode(segment.seed, offset, &mut encoded);
+        self.bytes.extend_from_slice(&encoded);
+        body.visit(&mut |piece| {
+            // Most records have no key.
+            if !piece.is_empty() {
+                self.bytes.extend_from_slice(piece);
+            }
+        });
         debug_assert_eq!(self.bytes.len() - payload, header.payload_len as usize);
         self.bytes.resize(payload + padded(u64::from(header.payload_len)) as usize, 0);
         debug_assert_eq!(self.end(), offset + frame_len(u64::from(header.payload_len)));

@@ -57,12 +57,14 @@ pub struct One<'a>(pub Entry<'a>);
 
 impl One<'_> {
     /// Whether the key fits.
+    #[inline]
     pub fn fits(key: &[u8]) -> bool {
         key.len() <= MAX_FRAME_KEY_LEN
     }
 }
 
 impl Pieces for One<'_> {
+    #[inline]
     fn visit(&self, each: &mut impl FnMut(&[u8])) {
         each(self.0.key);
         each(self.0.value);
@@ -70,15 +72,18 @@ impl Pieces for One<'_> {
 }
 
 impl Payload for One<'_> {
+    #[inline]
     fn len(&self) -> Option<u64> {
         (self.0.key.len() as u64).checked_add(self.0.value.len() as u64)
     }
 
+    #[inline]
     fn describe(&self, header: &mut FrameHeader) {
         header.key_len = self.0.key.len() as u16;
         header.op = self.0.op;
     }
 
+    #[inline]
     fn records(&self) -> u64 {
         1
     }
@@ -181,6 +186,7 @@ fn plain_header(kind: Kind, body: &impl Pieces, len: u64) -> FrameHeader {
 }
 
 /// The relative seq of a frame whose first record is `seq`.
+#[inline]
 pub fn relative(seq: Seq, first_seq: Seq) -> u32 {
     debug_assert!(seq >= first_seq);
     (seq - first_seq) as u32
