@@ -44,6 +44,10 @@ pub(crate) fn run(output: Output, what: &Repair) -> Result<Verdict> {
         }
         return Ok(Verdict::Good);
     }
+    if found.damages.iter().all(|damage| damage.seq > 0 && damage.seq.max(damage.seq_last) <= found.report.floor_seq) {
+        only_pins(output, dir, &found)?;
+        return Ok(Verdict::Damaged);
+    }
     if !what.yes {
         propose(output, dir, &found)?;
         return Ok(Verdict::Damaged);
@@ -113,6 +117,27 @@ fn propose(output: Output, dir: &Path, found: &Found) -> Result<()> {
          If there is a good copy of this log, or the store holds more than what is kept, use that.\n\
          Nothing was changed; --yes does it.\n"
     ))?;
+    Ok(())
+}
+
+/// Everything that is damaged has been forgotten, and stays for the sake of pins.
+fn only_pins(output: Output, dir: &Path, found: &Found) -> Result<()> {
+    if output.json {
+        print_json(&json!({
+            "dir": shown(dir),
+            "damaged": true,
+            "repaired": false,
+            "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
+            "only_pins": true,
+        }))?;
+        return Ok(());
+    }
+    print(&format!("{}: {}\n\n", shown(dir), count(found.damages.len() as u64, "damage")))?;
+    print_damages(output, &found.damages)?;
+    print(
+        "\nOnly pins need what is damaged: the log works without, and a repair does nothing for them. Restore the\n\
+         files, or let whoever reads from the pins begin anew; walctl stat names them, walctl unpin drops one.\n",
+    )?;
     Ok(())
 }
 
