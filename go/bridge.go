@@ -38,7 +38,11 @@ type (
 	packedRecord = C.wal_packed_record_t
 )
 
-const statusTimeout = C.WAL_TIMEOUT
+const (
+	statusTimeout = C.WAL_TIMEOUT
+	logError      = C.WAL_LOG_ERROR
+	logWarning    = C.WAL_LOG_WARNING
+)
 
 // outcome turns what C says into a status, which is not negative, or an error.
 func outcome(result C.walgo_result_t) (int32, error) {
@@ -53,10 +57,14 @@ func failure(result C.walgo_result_t) error {
 	if result.error == nil {
 		return &Error{Code: code, Message: code.text()}
 	}
-	kept := result.error
-	defer C.free(unsafe.Pointer(kept))
+	defer C.free(unsafe.Pointer(result.error))
+	return errorOf(result.error)
+}
+
+// errorOf copies C's error.
+func errorOf(kept *C.wal_error_t) *Error {
 	return &Error{
-		Code:    code,
+		Code:    Code(kept.code),
 		Seq:     uint64(kept.seq),
 		SeqLast: uint64(kept.seq_last),
 		Segment: uint64(kept.segment),
@@ -85,6 +93,13 @@ func (o *Options) c() (C.wal_options_t, error) {
 	if o.BatchInterval > 0 && interval == 0 {
 		interval = 1
 	}
+	slowSync := o.SlowSync.Microseconds()
+	if o.SlowSync < 0 || slowSync > 1<<32-1 {
+		return options, &Error{Code: ErrInvalid, Message: "SlowSync must be between 0 and about 71 minutes"}
+	}
+	if o.SlowSync > 0 && slowSync == 0 {
+		slowSync = 1
+	}
 	if o.BatchRecords < 0 || int64(o.BatchRecords) > 1<<32-1 || o.SegmentSize < 0 || int64(o.RecycleSegments) > 1<<32-2 {
 		return options, &Error{Code: ErrInvalid, Message: "an option is negative or too large"}
 	}
@@ -107,6 +122,7 @@ func (o *Options) c() (C.wal_options_t, error) {
 	}
 	options.directory_mode = C.uint32_t(o.DirectoryMode.Perm())
 	options.file_mode = C.uint32_t(o.FileMode.Perm())
+	options.slow_sync_us = C.uint32_t(slowSync)
 	return options, nil
 }
 
@@ -126,7 +142,8 @@ func pathOf(dir string) (*C.char, error) {
 	return C.CString(dir), nil
 }
 
-func open(dir string, o *Options) (handle, error) {
+// open opens the log. What it tells beside its answers goes to the ears, which are the caller's to close once the log is.
+func open(dir string, o *Options, e *ears) (handle, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
@@ -140,9 +157,16 @@ func open(dir string, o *Options) (handle, error) {
 	}
 	defer C.free(unsafe.Pointer(path))
 	var log handle
-	_, err = outcome(C.walgo_open(path, &options, &log))
+	_, err = outcome(C.walgo_open(path, &options, e.c(), &log))
 	return log, err
 }
+
+type mouth = *C.walgo_mouth_t
+
+// newMouth is where C writes messages: the file is its own to close.
+func newMouth(file int) mouth { return C.walgo_mouth(C.int(file)) }
+
+func closeMouth(m mouth) { C.walgo_close_mouth(m) }
 
 func shutdown(log handle) error {
 	_, err := outcome(C.walgo_shutdown(log))
@@ -194,6 +218,11 @@ func syncTo(log handle, seq uint64) error {
 
 func flush(log handle) error {
 	_, err := outcome(C.walgo_flush(log))
+	return err
+}
+
+func publish(log handle) error {
+	_, err := outcome(C.walgo_publish(log))
 	return err
 }
 
@@ -340,6 +369,105 @@ func inspect(dir string, o *Options, flags uint32) (Report, error) {
 		return Report{}, err
 	}
 	return reportOf(&r), nil
+}
+
+func inspectDamage(dir string, o *Options) ([]*Error, error) {
+	options, err := o.c()
+	if err != nil {
+		return nil, err
+	}
+	path, err := pathOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer C.free(unsafe.Pointer(path))
+	found, err := list(func(found *C.wal_error_t, capacity int) C.walgo_result_t {
+		return C.walgo_inspect_damage(path, &options, found, C.size_t(capacity))
+	})
+	damages := make([]*Error, len(found))
+	for at := range found {
+		damages[at] = errorOf(&found[at])
+	}
+	return damages, err
+}
+
+// list is what a call has to tell that fills the first `capacity` and says how many there are.
+func list[T any](call func(found *T, capacity int) C.walgo_result_t) ([]T, error) {
+	for found := []T(nil); ; {
+		result := call(unsafe.SliceData(found), len(found))
+		if result.status < 0 {
+			return nil, failure(result)
+		}
+		count := int(result.value)
+		if count <= len(found) {
+			return found[:count], nil
+		}
+		found = make([]T, count)
+	}
+}
+
+// withPin calls C with a directory and a pin's name.
+func withPin(dir, name string, call func(dir, name *C.char) C.walgo_result_t) (C.walgo_result_t, error) {
+	path, err := pathOf(dir)
+	if err != nil {
+		return C.walgo_result_t{}, err
+	}
+	defer C.free(unsafe.Pointer(path))
+	if strings.IndexByte(name, 0) >= 0 {
+		return C.walgo_result_t{}, &Error{Code: ErrInvalid, Message: "the pin's name contains a NUL"}
+	}
+	pin := C.CString(name)
+	defer C.free(unsafe.Pointer(pin))
+	result := call(path, pin)
+	_, err = outcome(result)
+	return result, err
+}
+
+func createPin(dir, name string, seq uint64, o *PinOptions) (uint64, error) {
+	var flags C.uint32_t
+	if o.Refuse {
+		flags = C.WAL_PIN_REFUSE
+	}
+	result, err := withPin(dir, name, func(dir, name *C.char) C.walgo_result_t {
+		return C.walgo_pin_create(dir, name, C.uint64_t(seq), C.uint64_t(o.MaxBytes), flags)
+	})
+	return uint64(result.value), err
+}
+
+func advancePin(dir, name string, seq uint64) error {
+	_, err := withPin(dir, name, func(dir, name *C.char) C.walgo_result_t { return C.walgo_pin_advance(dir, name, C.uint64_t(seq)) })
+	return err
+}
+
+func dropPin(dir, name string) error {
+	_, err := withPin(dir, name, func(dir, name *C.char) C.walgo_result_t { return C.walgo_pin_drop(dir, name) })
+	return err
+}
+
+func listPins(dir string) ([]Pin, error) {
+	path, err := pathOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer C.free(unsafe.Pointer(path))
+	found, err := list(func(found *C.wal_pin_t, capacity int) C.walgo_result_t {
+		return C.walgo_pin_list(path, found, C.size_t(capacity))
+	})
+	pins := make([]Pin, len(found))
+	for at := range found {
+		p := &found[at]
+		pins[at] = Pin{
+			Name:        C.GoString(&p.name[0]),
+			Seq:         uint64(p.seq),
+			HeldBytes:   uint64(p.held_bytes),
+			MaxBytes:    uint64(p.max_bytes),
+			Refuse:      p.flags&C.WAL_PIN_REFUSE != 0,
+			Lost:        p.lost != 0,
+			LostSeqLast: uint64(p.lost_seq_last),
+			Damaged:     p.damaged != 0,
+		}
+	}
+	return pins, err
 }
 
 func reportOf(r *C.wal_report_t) Report {

@@ -39,7 +39,18 @@
 //
 // Every error is an [*Error], but for those of a context. Use [errors.Is] with the codes ([ErrGap], [ErrNoSpace] and so on) or with an errno, and
 // [errors.As] for the details: which records, which file, where. After [ErrFailed] the log is dead: close it and open it again, and everything
-// that was acknowledged is there. A failed fsync is never tried again, because the second one would succeed although the data is lost.
+// that was acknowledged is there; the error's Errno says what had failed. A failed fsync is never tried again, because the second one would succeed although the data is lost.
+//
+// # Other readers
+//
+// One process has a log open for writing. Others may read it meanwhile, with [OpenLive] and [Log.Follow]: they see what something on disk proves to be
+// durable, which is a little behind ([Log.Publish]), and one that is slower than the writer forgets gets [ErrGap], never wrong bytes. A [Pin] keeps
+// what it needs: make it first, replay from its Seq with [ReplayPinned], and move it up with [AdvancePin] as the records have been dealt with.
+//
+// # Watching
+//
+// [Options.Logger] hears what happens beside the answers of calls: recoveries, failed writes, slow syncs. [Log.Stat] and [Log.Collect] give what an
+// operator graphs.
 //
 // # Linking
 //

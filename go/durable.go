@@ -33,6 +33,17 @@ func (l *Log) Flush() error {
 	return flush(l.handle)
 }
 
+// Publish shows everything that is durable by now to those who follow the log from other processes with OpenLive. Without it they are a little
+// behind: they see what something on disk proves to be durable, and the last group of records is proven by the next thing that is written to the log.
+// Checkpoint, Truncate and Close publish, too. It costs a sync.
+func (l *Log) Publish() error {
+	if err := l.enter(); err != nil {
+		return err
+	}
+	defer l.leave()
+	return publish(l.handle)
+}
+
 // A syncQueue lets goroutines that want a sync while one is under way share the next one, in one call to C; see appendQueue.
 type syncQueue struct {
 	mu     sync.Mutex

@@ -161,6 +161,44 @@ func ExampleLog_Follow() {
 	// enough
 }
 
+// A backup takes its time; the pin keeps what it has not copied yet.
+func ExampleCreatePin() {
+	dir, remove := temporary()
+	defer remove()
+	w, err := wal.Open(dir, wal.Options{SegmentSize: 4096})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer w.Close()
+	for range 100 {
+		if _, err := w.Append(wal.OpPut, nil, make([]byte, 100)); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	after, err := wal.CreatePin(dir, "backup", wal.Oldest, wal.PinOptions{MaxBytes: 1 << 30})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The program that writes does not notice the pin.
+	if err := w.Truncate(100, wal.TruncateUnchecked); err != nil {
+		log.Fatal(err)
+	}
+	copied := 0
+	for record, err := range w.Replay(after, wal.ReplayPinned) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		copied++
+		after = record.Seq
+	}
+	if err := wal.AdvancePin(dir, "backup", after); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(copied, "records copied; the pin is at", after)
+	// Output: 100 records copied; the pin is at 100
+}
+
 // A store that was restored from an old backup is told apart from one that is up to date.
 func ExampleError() {
 	dir, remove := temporary()

@@ -38,6 +38,8 @@ const (
 	ReplayUnsynced ReplayFlags = 2
 	// ReplaySkipLost: go on behind records that damage took, instead of ErrGap; the jump shows in the sequence numbers.
 	ReplaySkipLost ReplayFlags = 4
+	// ReplayPinned: begin among what was forgotten, as far as a pin keeps it: at or above the pin's Seq, or with Oldest at all that any pin keeps.
+	ReplayPinned ReplayFlags = 8
 )
 
 // Replay iterates over the records above after, in order, up to the last one that is durable; Oldest starts at the oldest one. It first syncs, so
@@ -179,7 +181,8 @@ func (c *cursor) wait(ctx context.Context, durable uint64) error {
 	if c.flags&ReplayUnsynced == 0 && !c.log.isReadOnly {
 		return c.log.WaitDurable(ctx, durable+1)
 	}
-	// Nobody tells of records that are not durable; C looks for them every millisecond. In short waits, so that the context is looked at, too.
+	// Nobody tells of records that are not durable, nor of what another process writes; C looks for them every few milliseconds. In short waits, so
+	// that the context is looked at, too.
 	if err := c.log.enter(); err != nil {
 		return err
 	}

@@ -207,3 +207,9 @@ const InspectFull InspectFlags = 1
 func Inspect(dir string, options Options, flags InspectFlags) (Report, error) {
 	return inspect(dir, &options, uint32(flags))
 }
+
+// InspectDamage reads every byte of the log, changes nothing, and tells each damage in the order of the files: where it is, and which records are at
+// risk. Segment 0 is the manifest.
+func InspectDamage(dir string, options Options) ([]*Error, error) {
+	return inspectDamage(dir, &options)
+}

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"io/fs"
+	"log/slog"
 	"math"
 	"runtime"
 	"sync"
@@ -14,7 +15,7 @@ const (
 	SeqLast uint64 = math.MaxUint64
 	// StoreEmpty, for Options.StoreSeq: the store is empty.
 	StoreEmpty uint64 = math.MaxUint64 - 1
-	// Oldest, for Replay and Follow: the oldest record that the log has.
+	// Oldest, for Replay and Follow: the oldest record that the log has; for CreatePin: all that it has not forgotten yet.
 	Oldest uint64 = math.MaxUint64 - 2
 )
 
@@ -70,8 +71,10 @@ const (
 	OpenExisting OpenMode = 1
 	// OpenNew: there must be none, else ErrExists.
 	OpenNew OpenMode = 2
-	// OpenReadOnly: there must be one, and nothing is written.
+	// OpenReadOnly: there must be one that nobody writes, and nothing is written.
 	OpenReadOnly OpenMode = 4
+	// OpenLive: there must be one, which another process may write meanwhile; no lock is taken and nothing is written. See Publish.
+	OpenLive OpenMode = 12
 )
 
 // A LogID is a log's identity: random bytes made at its creation.
@@ -103,6 +106,15 @@ type Options struct {
 	NoThread bool
 	// DirectoryMode and FileMode are the permissions of what is created. 0: 0700 and 0600.
 	DirectoryMode, FileMode fs.FileMode
+	// Logger hears what happens beside the answers of calls. At slog.LevelError: a failed write or sync, and damage that an opening found. At
+	// LevelWarn: what an opening dropped or moved aside, work in the background that failed, syncs longer than SlowSync. At LevelInfo: that the log
+	// was created, recovered, opened, closed. Each message names the directory. nil: nobody.
+	//
+	// A goroutine of the log's own calls it, under no lock, a moment after the fact; Close waits until all has been told. It may use the log, but not
+	// close it. If it cannot keep up, messages are dropped, and their number is told.
+	Logger *slog.Logger
+	// SlowSync is how long a sync takes that Logger hears of. 0: 1 second.
+	SlowSync time.Duration
 }
 
 // A Log is an open log. All its methods may be called from many goroutines at once, Close included.
@@ -116,6 +128,7 @@ type Log struct {
 	appends appendQueue
 	syncs   syncQueue
 	watch   durableWatch
+	ears    *ears
 
 	isReadOnly bool
 }
@@ -124,22 +137,36 @@ type Log struct {
 //
 // It fails with ErrLocked, ErrNotFound, ErrExists, ErrWrongLog, ErrGap, ErrCorrupt, ErrFormat, ErrInvalid, ErrIO, ErrNoSpace or ErrNoMemory.
 func Open(dir string, options Options) (*Log, error) {
-	handle, err := open(dir, &options)
+	ears, err := newEars(options.Logger)
 	if err != nil {
 		return nil, err
 	}
-	log := &Log{handle: handle, isReadOnly: options.Mode&OpenReadOnly != 0}
+	handle, err := open(dir, &options, ears)
+	if err != nil {
+		ears.close()
+		return nil, err
+	}
+	log := &Log{handle: handle, isReadOnly: options.Mode&OpenReadOnly != 0, ears: ears}
 	if err := log.appends.init(handle, &options); err != nil {
-		_ = free(handle)
+		_ = closing{handle, ears}.close()
 		return nil, err
 	}
 	// A log that is forgotten open would keep its lock until the process ends.
-	log.cleanup = runtime.AddCleanup(log, func(forgotten closing) { _ = free(forgotten.handle) }, closing{handle})
+	log.cleanup = runtime.AddCleanup(log, func(forgotten closing) { _ = forgotten.close() }, closing{handle, ears})
 	return log, nil
 }
 
-// closing hides the handle's type from the cleanup, which takes no pointer to what it cleans.
-type closing struct{ handle handle }
+// closing is what there is to be closed. It hides the handle's type from the cleanup, which takes no pointer to what it cleans.
+type closing struct {
+	handle handle
+	ears   *ears
+}
+
+func (c closing) close() error {
+	err := free(c.handle)
+	c.ears.close()
+	return err
+}
 
 // enter keeps the log open until leave, or says that it is closed.
 func (l *Log) enter() error {
@@ -174,7 +201,7 @@ func (l *Log) Close() error {
 	}
 	l.isClosed = true
 	l.cleanup.Stop()
-	err = free(l.handle)
+	err = closing{l.handle, l.ears}.close()
 	l.handle = nil
 	return err
 }

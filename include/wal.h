@@ -231,9 +231,9 @@
  *
  * Failed write: WAL_E_IO if what was written could be taken back: the log is as before the call.
  * Otherwise, and after every failed fsync, the handle is poisoned: that call, all waiting ones
- * and every later write return WAL_E_FAILED, and err->seq to err->seq_last are in doubt. Close
- * the handle (WAL_E_FAILED again) and open the log: everything acknowledged is there, perhaps
- * followed by records that were in doubt.
+ * and every later write return WAL_E_FAILED: err->os_error says what had failed, and err->seq to
+ * err->seq_last are in doubt. Close the handle (WAL_E_FAILED again) and open the log: everything
+ * acknowledged is there, perhaps followed by records that were in doubt.
  *
  * Damage (a flipped bit, a lost, cut or swapped file): WAL_E_CORRUPT with the file, the offset
  * and the seqs at risk, from wal_open if the chain of segments is broken, else from the cursor
@@ -1314,8 +1314,8 @@ wal_inspect(const char *dir, const wal_options_t *options, uint32_t flags, wal_r
  * Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
  * the manifest), offset and the records at risk, as the error that would name it. Behind a
  * damaged frame it goes on at the next whole one, so that all are found at once; seq is 0 where
- * no record is lost, or none can be named. A damaged copy of the manifest is told although the
- * other copies open the log.
+ * no record is lost, or none can be named. What an opening does not mind is told, too: a damaged
+ * copy of the manifest if others are whole, and damage among forgotten records that pins keep.
  *
  * dir       the log's directory.
  * options   as for wal_open; NULL: defaults.

@@ -33,8 +33,8 @@
  * wal_error_t has. The compiler warns if one is thrown away. Asking a failed result for its value
  * throws walpp::failure; in a program compiled without exceptions it prints the error and aborts.
  * So a program either looks first, or gets what its language does with errors, and in neither case
- * goes on with a value that is not there. Nothing else here throws, except that a batch
- * and inspect_damage allocate (std::bad_alloc).
+ * goes on with a value that is not there. Nothing else here throws, except that a batch,
+ * inspect_damage and pin_list allocate (std::bad_alloc).
  *
  * HANDLES. log, cursor and batch can be moved and not copied. A default constructed or moved-from
  * one is empty: its calls return WAL_E_INVALID. A destructor closes; a program that wants to
@@ -67,6 +67,7 @@
 #include <exception>
 #include <initializer_list>
 #include <iterator>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
@@ -405,6 +406,22 @@ inline result<waited> waited_until(wal_status_t status, const wal_error_t &detai
   return status == WAL_TIMEOUT ? waited::timed_out : waited::done;
 }
 
+/* What `list` has to tell: it fills the first `capacity` and says how many there are. */
+template <class T, class List>
+result<std::vector<T>> all(const List &list)
+{
+  std::vector<T> found;
+  std::size_t count = 0;
+  /* There may be more at the second look. */
+  do {
+    found.resize(count);
+    wal_error_t details;
+    if (list(found.data(), found.size(), &count, &details) < 0) return error(details);
+  } while (count > found.size());
+  found.resize(count);
+  return found;
+}
+
 }  // namespace detail
 
 /**
@@ -525,7 +542,11 @@ private:
  * The log
  * -------------------------------------------------------------------------------------------- */
 
-/** A wal_options_t that starts with every default. Set its members; 0 is each one's default. */
+/**
+ * A wal_options_t that starts with every default. Set its members; 0 is each one's default.
+ *
+ *     options.open_flags = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE;   // follow what another process writes
+ */
 struct options : wal_options_t {
   options() noexcept : wal_options_t() { wal_options_init(this, sizeof(wal_options_t)); }
 
@@ -533,6 +554,29 @@ struct options : wal_options_t {
   options &expect(const log_id &id) noexcept
   {
     std::memcpy(expected_log_id, id.data(), id.size());
+    return *this;
+  }
+
+  /**
+   * Tells `hear` what happens beside the answers of calls: hear(level, message), with WAL_LOG_... and
+   * a std::string_view of one sentence, which is followed by a NUL and ends with the call. When,
+   * from which threads, and what it may do: wal_log_callback_t.
+   *
+   *     auto hear = [](std::uint32_t level, std::string_view message) { ... };
+   *     options.on_message(hear);
+   *
+   * The log keeps a reference to `hear`, which must live until the log is closed. An exception that
+   * leaves it ends the program (std::terminate).
+   */
+  template <class F>
+  options &on_message(F &hear) noexcept
+  {
+    static_assert(std::is_object_v<F> && std::is_invocable_v<F &, std::uint32_t, std::string_view>,
+                  "an object with operator()(std::uint32_t level, std::string_view message)");
+    log_callback = [](void *context, std::uint32_t level, const char *message) noexcept {
+      (*static_cast<F *>(context))(level, std::string_view(message));
+    };
+    log_context = const_cast<void *>(static_cast<const void *>(std::addressof(hear)));
     return *this;
   }
 };
@@ -665,6 +709,13 @@ public:
     return detail::done(wal_wait_durable(handle_, seq, WAL_WAIT_FOREVER, &details), details);
   }
 
+  /** wal_publish: shows what is durable by now to those who follow the log live. */
+  result<void> publish() noexcept
+  {
+    wal_error_t details;
+    return detail::done(wal_publish(handle_, &details), details);
+  }
+
   /**
    * wal_checkpoint: declares that the store durably holds every record up to `covered`.
    *
@@ -779,6 +830,55 @@ private:
 };
 
 /* --------------------------------------------------------------------------------------------
+ * Pins
+ *
+ * A pin belongs to a log's directory, not to a handle: whoever reads the log makes one, in any
+ * process, whether the log is open or not, and reads with log::replay and WAL_REPLAY_PINNED.
+ * -------------------------------------------------------------------------------------------- */
+
+/**
+ * wal_pin_create: keeps every record above `seq`, a number or WAL_PIN_OLDEST, on disk. max_bytes: the
+ * most that it may hold, 0 for no limit; flags: 0 (above that it is lost) or WAL_PIN_REFUSE.
+ *
+ * Returns:  from where on it holds: `seq`, or what was forgotten already if that needs no record.
+ */
+inline result<std::uint64_t> pin_create(const std::string &dir, const std::string &name,
+                                        std::uint64_t seq, std::uint64_t max_bytes = 0,
+                                        std::uint32_t flags = 0) noexcept
+{
+  std::uint64_t pinned = 0;
+  wal_error_t details;
+  const wal_status_t status = wal_pin_create(dir.c_str(), name.c_str(), seq, max_bytes, flags,
+                                             &pinned, &details);
+  if (status < 0) return error(details);
+  return pinned;
+}
+
+/** wal_pin_advance: records up to `seq` are no longer needed. */
+inline result<void> pin_advance(const std::string &dir, const std::string &name,
+                                std::uint64_t seq) noexcept
+{
+  wal_error_t details;
+  return detail::done(wal_pin_advance(dir.c_str(), name.c_str(), seq, &details), details);
+}
+
+/** wal_pin_drop: takes a pin away. */
+inline result<void> pin_drop(const std::string &dir, const std::string &name) noexcept
+{
+  wal_error_t details;
+  return detail::done(wal_pin_drop(dir.c_str(), name.c_str(), &details), details);
+}
+
+/** wal_pin_list: every pin of a log, and what it holds. */
+inline result<std::vector<wal_pin_t>> pin_list(const std::string &dir)
+{
+  return detail::all<wal_pin_t>([&dir](wal_pin_t *pins, std::size_t capacity, std::size_t *count,
+                                       wal_error_t *details) {
+    return wal_pin_list(dir.c_str(), pins, capacity, count, details);
+  });
+}
+
+/* --------------------------------------------------------------------------------------------
  * Looking at a log without opening it
  * -------------------------------------------------------------------------------------------- */
 
@@ -798,17 +898,12 @@ inline result<wal_report_t> inspect(const std::string &dir, const options &optio
 inline result<std::vector<error>> inspect_damage(const std::string &dir,
                                                  const options &options = {})
 {
-  std::vector<wal_error_t> damages;
-  std::size_t count = 0;
-  /* Somebody may damage more between two looks. */
-  do {
-    damages.resize(count);
-    wal_error_t details;
-    const wal_status_t status = wal_inspect_damage(dir.c_str(), &options, damages.data(),
-                                                   damages.size(), &count, &details);
-    if (status < 0) return error(details);
-  } while (count > damages.size());
-  return std::vector<error>(damages.begin(), damages.begin() + static_cast<std::ptrdiff_t>(count));
+  const auto damages = detail::all<wal_error_t>(
+      [&](wal_error_t *found, std::size_t capacity, std::size_t *count, wal_error_t *details) {
+        return wal_inspect_damage(dir.c_str(), &options, found, capacity, count, details);
+      });
+  if (!damages) return damages.error();
+  return std::vector<error>(damages->begin(), damages->end());
 }
 
 }  // inline namespace

@@ -206,8 +206,8 @@ fn inspect(path: &CStr, options: &WalOptions, full: bool, each: &mut dyn FnMut(&
 /// Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
 /// the manifest), offset and the records at risk, as the error that would name it. Behind a
 /// damaged frame it goes on at the next whole one, so that all are found at once; seq is 0 where
-/// no record is lost, or none can be named. A damaged copy of the manifest is told although the
-/// other copies open the log.
+/// no record is lost, or none can be named. What an opening does not mind is told, too: a damaged
+/// copy of the manifest if others are whole, and damage among forgotten records that pins keep.
 ///
 /// dir       the log's directory.
 /// options   as for wal_open; NULL: defaults.

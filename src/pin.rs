@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char};
 use core::fmt::Write;
 
 use wal_engine::error::Error;
+use wal_engine::format::constants::PIN_NAME_LEN;
 use wal_engine::format::pin::PinName;
 use wal_engine::names::FileName;
 use wal_engine::pins::{self, Limit, PinInfo};
@@ -22,9 +23,6 @@ pub const WAL_PIN_OLDEST: u64 = u64::MAX - 2;
 pub const WAL_PIN_REFUSE: u32 = 1;
 
 const _: () = assert!(WAL_PIN_OLDEST == seq::OLDEST);
-
-/// Bytes in `name`, its NUL included.
-const NAME_LEN: usize = 64;
 
 /// A pin, and what it holds.
 #[repr(C)]
@@ -54,11 +52,11 @@ pub struct WalPin {
     pub reserved_numbers: [u64; 4],
 }
 
-const _: () = assert!(size_of::<WalPin>() == 4 * 8 + 4 * 4 + NAME_LEN + 4 * 8);
+const _: () = assert!(size_of::<WalPin>() == 4 * 8 + 4 * 4 + PIN_NAME_LEN + 4 * 8);
 
 impl From<&PinInfo> for WalPin {
     fn from(info: &PinInfo) -> WalPin {
-        let mut name: Text<NAME_LEN> = Text::new();
+        let mut name: Text<PIN_NAME_LEN> = Text::new();
         // Both names are shorter than the text.
         let _ = match info.pin {
             Some(pin) => name.write_str(pin.name.as_str()),

@@ -22,6 +22,8 @@ static void expect_poisoned(wal_t *wal)
   uint64_t number = 99;
   wal_stat_t stat;
   STATUS(WAL_E_FAILED, wal_append(wal, WAL_OP_PUT, NULL, 0, "v", 1, &number, &err));
+  /* Whoever comes later learns why, too. */
+  CHECK(err.os_error != 0);
   STATUS(WAL_E_FAILED, wal_append_batch(wal, &entry, 1, WAL_APPEND_ASYNC, &number, &err));
   STATUS(WAL_E_FAILED, wal_sync(wal, WAL_SEQ_LAST, &err));
   STATUS(WAL_E_FAILED, wal_flush(wal, &err));
@@ -46,6 +48,9 @@ static void a_failed_sync_poisons_the_handle(const char *dir)
   fault_fail(CALL_SYNC, 1, EIO, false);
   STATUS(WAL_E_FAILED, put_number(wal, 6, 20, &seq, &err));
   ERR_SEQS(6, 6);
+  EQUAL(err.os_error, EIO);
+  EQUAL(err.segment, 1);
+  MESSAGE_HAS("/log/0000000001.wal: a write or sync failed; close the log and open it again");
   EQUAL(seq, 99);
   EQUAL(fault_clear(), 1);
   /* The disk works again, and would answer a second sync with success. */

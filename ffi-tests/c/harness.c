@@ -186,11 +186,11 @@ void expect_texts(wal_t *wal, uint64_t after, ...)
   wal_replay_close(cursor);
 }
 
-void expect_numbers(wal_t *wal, uint64_t after, uint64_t first, uint64_t last)
+static void expect_replay(wal_t *wal, uint64_t after, uint32_t flags, uint64_t first, uint64_t last)
 {
   wal_cursor_t *cursor = NULL;
   wal_record_t record;
-  OK(wal_replay_open(wal, after, 0, &cursor, &err));
+  OK(wal_replay_open(wal, after, flags, &cursor, &err));
   for (uint64_t seq = first; seq <= last; seq++) {
     OK(wal_replay_next(cursor, &record, &err));
     EQUAL(record.seq, seq);
@@ -198,6 +198,23 @@ void expect_numbers(wal_t *wal, uint64_t after, uint64_t first, uint64_t last)
   }
   STATUS(WAL_END, wal_replay_next(cursor, &record, &err));
   wal_replay_close(cursor);
+}
+
+void expect_numbers(wal_t *wal, uint64_t after, uint64_t first, uint64_t last)
+{
+  expect_replay(wal, after, 0, first, last);
+}
+
+void expect_pinned(wal_t *wal, uint64_t after, uint64_t first, uint64_t last)
+{
+  expect_replay(wal, after, WAL_REPLAY_PINNED, first, last);
+}
+
+wal_stat_t stat_of(wal_t *wal)
+{
+  wal_stat_t stat;
+  OK(wal_stat(wal, &stat, sizeof stat, &err));
+  return stat;
 }
 
 uint64_t drain(wal_cursor_t *cursor)

@@ -118,6 +118,11 @@ void expect_texts(wal_t *wal, uint64_t after, ...) __attribute__((sentinel));
 /* A replay must yield exactly the seqs first..last, each with its own seq as number. first > last: nothing. */
 void expect_numbers(wal_t *wal, uint64_t after, uint64_t first, uint64_t last);
 
+/* The same with WAL_REPLAY_PINNED. */
+void expect_pinned(wal_t *wal, uint64_t after, uint64_t first, uint64_t last);
+
+wal_stat_t stat_of(wal_t *wal);
+
 /* Reads a cursor to its end; returns how many records there were. */
 uint64_t drain(wal_cursor_t *cursor);
 

@@ -14,21 +14,6 @@ static wal_t *small_log(const char *log, uint64_t last, uint32_t flags)
   return wal;
 }
 
-/* A replay from a pin must yield the records after..last, each with its own seq as number. */
-static void expect_pinned(wal_t *wal, uint64_t after, uint64_t first, uint64_t last)
-{
-  wal_cursor_t *cursor = NULL;
-  wal_record_t record;
-  OK(wal_replay_open(wal, after, WAL_REPLAY_PINNED, &cursor, &err));
-  for (uint64_t seq = first; seq <= last; seq++) {
-    OK(wal_replay_next(cursor, &record, &err));
-    EQUAL(record.seq, seq);
-    EQUAL(number_of(&record), seq);
-  }
-  STATUS(WAL_END, wal_replay_next(cursor, &record, &err));
-  wal_replay_close(cursor);
-}
-
 static wal_pin_t only_pin(const char *log)
 {
   wal_pin_t pin;
@@ -36,13 +21,6 @@ static wal_pin_t only_pin(const char *log)
   OK(wal_pin_list(log, &pin, 1, &count, &err));
   EQUAL(count, 1);
   return pin;
-}
-
-static wal_stat_t stat_of(wal_t *wal)
-{
-  wal_stat_t stat;
-  OK(wal_stat(wal, &stat, sizeof stat, &err));
-  return stat;
 }
 
 static void a_pin_keeps_what_the_host_forgets(const char *dir)
@@ -311,6 +289,54 @@ static void a_damaged_pin_is_reported_and_keeps_everything(const char *dir)
   close_log(wal);
 }
 
+static void an_inspection_reads_what_only_pins_need(const char *dir)
+{
+  const char *log = path_in(dir, "log");
+  wal_t *wal = small_log(log, 30, WAL_OPTION_NO_THREAD);
+  wal_report_t report;
+  wal_error_t damages[4];
+  size_t count = 0;
+  OK(wal_pin_create(log, "backup", 7, 0, 0, NULL, &err));
+  OK(wal_pin_create(log, "later", 17, 0, 0, NULL, &err));
+  OK(wal_truncate(wal, 29, WAL_TRUNCATE_UNCHECKED, &err));
+  close_log(wal);
+  OK(wal_inspect(log, NULL, WAL_INSPECT_FULL, &report, sizeof report, &err));
+  EQUAL(report.damages, 0);
+  /* A frame, and a whole segment. */
+  place_t frame = find_number(log, 11), gone = find_number(log, 14);
+  flip_bit(frame.path, frame.offset + 100);
+  CHECK(unlink(gone.path) == 0);
+  OK(wal_inspect_damage(log, NULL, damages, 4, &count, &err));
+  EQUAL(count, 2);
+  EQUAL(damages[0].code, WAL_E_CORRUPT);
+  EQUAL(damages[0].segment, frame.segment);
+  EQUAL(damages[0].seq, 11);
+  EQUAL(damages[0].seq_last, 11);
+  EQUAL(damages[1].segment, gone.segment);
+  EQUAL(damages[1].seq, 13);
+  EQUAL(damages[1].seq_last, 15);
+  CHECK(strstr(damages[1].message, "which only pins need") != NULL);
+  /* An opening does not need them. */
+  OK(wal_inspect(log, NULL, WAL_INSPECT_FULL, &report, sizeof report, &err));
+  EQUAL(report.damages, 2);
+  EQUAL(report.damage_code, WAL_OK);
+  OK(wal_inspect(log, NULL, 0, &report, sizeof report, &err));
+  EQUAL(report.damages, 0);
+  OK(wal_pin_advance(log, "backup", 16, &err));
+  OK(wal_inspect_damage(log, NULL, damages, 4, &count, &err));
+  EQUAL(count, 0);
+  /* Where the OPEN is lost that says what came before, whatever stands in front of it is looked at, too. */
+  place_t opened = find_number(log, 20);
+  flip_bit(opened.path, 64 + 30);
+  OK(wal_inspect_damage(log, NULL, damages, 4, &count, &err));
+  CHECK(count >= 1);
+  EQUAL(damages[count - 1].segment, opened.segment);
+  OK(wal_pin_drop(log, "backup", &err));
+  OK(wal_pin_drop(log, "later", &err));
+  OK(wal_inspect_damage(log, NULL, damages, 4, &count, &err));
+  EQUAL(count, 0);
+}
+
 /* Another process makes, moves and drops pins as fast as it can while the host appends, forgets and recycles; it is killed at some time, and its last
  * pin must still hold. */
 typedef struct {
@@ -401,6 +427,7 @@ const test_t pin_tests[] = {
     TEST(wrong_arguments_are_refused),
     TEST(no_open_log_is_needed_and_a_forked_child_may_pin),
     TEST(files_of_pins_are_for_whom_the_manifest_is),
+    TEST(an_inspection_reads_what_only_pins_need),
     TEST(a_damaged_pin_is_reported_and_keeps_everything),
     TEST(another_process_pins_while_the_host_forgets),
     NO_MORE_TESTS,

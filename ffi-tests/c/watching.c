@@ -93,13 +93,6 @@ static unsigned heard_with(const ears_t *ears, const char *part)
   return found;
 }
 
-static wal_stat_t stat_of(wal_t *wal)
-{
-  wal_stat_t stat;
-  OK(wal_stat(wal, &stat, sizeof stat, &err));
-  return stat;
-}
-
 static uint64_t total(const uint64_t *histogram)
 {
   uint64_t sum = 0;

@@ -76,7 +76,7 @@ pub const RUNNER: Program<'static> = Program {
 pub const MEMORY: Program<'static> =
     Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c"], arguments: &[] };
 
-const CPP_SOURCES: &[&str] = &["main.cpp", "results.cpp", "logs.cpp", "replays.cpp"];
+const CPP_SOURCES: &[&str] = &["main.cpp", "results.cpp", "logs.cpp", "replays.cpp", "readers.cpp", "messages.cpp"];
 /// The tests of `include/wal.hpp`.
 pub const CPP: Program<'static> = Program { name: "cpp", sources: CPP_SOURCES, arguments: &[] };
 /// The same for hosts that have switched off what C++ hosts switch off.

@@ -70,6 +70,7 @@ c_tests! {
         wrong_arguments_are_refused,
         no_open_log_is_needed_and_a_forked_child_may_pin,
         files_of_pins_are_for_whom_the_manifest_is,
+        an_inspection_reads_what_only_pins_need,
         a_damaged_pin_is_reported_and_keeps_everything,
         another_process_pins_while_the_host_forgets,
     }

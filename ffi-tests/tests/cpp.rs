@@ -90,12 +90,21 @@ fn refuses(compiler: &str, statement: &str, because: &str) {
 #[test]
 fn compilers_refuse_what_would_lose_an_error_or_an_owner() {
     for compiler in compilers() {
-        for thrown_away in ["log.put(\"key\", \"value\")", "log.sync()", "log.checkpoint(1)", "log.close()", "walpp::log::open(\"log\")"] {
+        let thrown_away = [
+            "log.put(\"key\", \"value\")",
+            "log.sync()",
+            "log.checkpoint(1)",
+            "log.close()",
+            "walpp::log::open(\"log\")",
+            "walpp::pin_drop(\"log\", \"pin\")",
+        ];
+        for thrown_away in thrown_away {
             refuses(compiler, thrown_away, "nodiscard");
         }
         refuses(compiler, "walpp::log copy(log)", "delete");
         refuses(compiler, "walpp::batch first; walpp::batch copy(first)", "delete");
         refuses(compiler, "std::uint64_t seq = log.put(\"key\", \"value\"); (void)seq", "conver");
+        refuses(compiler, "(void)log; walpp::options().on_message([](std::uint32_t, std::string_view) {})", "lvalue");
         refuses(compiler, "(void)log.put(nullptr, \"value\")", "delete");
     }
 }

@@ -128,7 +128,7 @@ fn for_people(output: Output, dir: &Path, disk: &Disk, measured: &[Measured], se
     }
     right(&mut table, 1..6);
     print_table(&table)?;
-    print(&format!("\n* the fastest here\n{sentence}\n"))?;
+    print(&format!("\n* the fastest here\n{}", output.paragraph(sentence)))?;
     Ok(())
 }
 

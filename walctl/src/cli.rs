@@ -33,10 +33,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Form {
     /// Print JSON, one object a line [default unless standard output is a terminal]
-    #[arg(long, global = true, conflicts_with = "human")]
+    #[arg(long, global = true, conflicts_with = "human", display_order = 900)]
     pub(crate) json: bool,
     /// Print for people [default if standard output is a terminal]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub(crate) human: bool,
 }
 
@@ -58,6 +58,12 @@ pub(crate) enum Command {
     /// needed, and the old manifest is copied to MANIFEST.before-repair-N. A good copy of the log is better, if there is one.
     #[command(after_long_help = EXIT_CODES)]
     Repair(Repair),
+    /// Drop a pin that nobody needs any more; walctl stat names them
+    ///
+    /// What it kept goes when the log is truncated next, or opened. Whoever was to read from it can no longer do so. It may be done while the log is
+    /// in use.
+    #[command(after_long_help = EXIT_CODES)]
+    Unpin(Unpin),
     /// Which way of syncing a disk likes, and whether it tells the truth about it
     ///
     /// Writes 4 KiB and syncs, again and again, in a file of its own in the directory, which is removed afterwards.
@@ -101,6 +107,9 @@ pub(crate) struct Dump {
     /// Show also what nothing vouches for at the end of a log that was not closed: an opening decides about it
     #[arg(long)]
     pub(crate) unsynced: bool,
+    /// Begin among what was forgotten, as far as a pin keeps it
+    #[arg(long)]
+    pub(crate) pinned: bool,
     /// Step over records that a repair gave up
     #[arg(long)]
     pub(crate) skip_lost: bool,
@@ -126,6 +135,14 @@ pub(crate) struct Repair {
     /// Do it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unpin {
+    /// The log's directory
+    pub(crate) dir: PathBuf,
+    /// The pin's name; of a damaged one, its file's
+    pub(crate) name: String,
 }
 
 /// A way of making 4 KiB durable.

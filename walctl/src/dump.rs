@@ -3,13 +3,14 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use wal_engine::error::{Code, Error};
-use wal_engine::log::{Replay, ReplayOptions};
+use wal_engine::log::{Log, Replay, ReplayOptions};
 use wal_engine::seq;
 use wal_engine::storage::posix::Directory;
 
 use crate::cli::Dump;
-use crate::failure::{Failure, Result, Verdict};
+use crate::failure::{Failure, Result, Verdict, shown};
 use crate::output::{Output, count};
+use crate::pins;
 use crate::records::{Lines, hex_dump, json_line};
 use crate::source::{live, readable};
 
@@ -33,6 +34,7 @@ pub(crate) fn run(output: Output, what: &Dump) -> Result<Verdict> {
         return follow(output, what, after);
     }
     let log = readable(&what.dir)?;
+    there(what, &log)?;
     let mut printer = Printer::new(output, what, log.last_seq())?;
     printer.records(&mut log.replay(after, printer.options()).map_err(|error| printer.failed(error))?, &mut after)?;
     let hidden = log.last_seq().saturating_sub(log.durable_seq());
@@ -48,12 +50,28 @@ pub(crate) fn run(output: Output, what: &Dump) -> Result<Verdict> {
 /// Until it is interrupted, or nobody reads its output any more.
 fn follow(output: Output, what: &Dump, mut after: u64) -> Result<Verdict> {
     let log = live(&what.dir)?;
+    there(what, &log)?;
     let mut printer = Printer::new(output, what, log.last_seq().max(99_999_999))?;
     let mut replay = log.replay(after, printer.options()).map_err(|error| printer.failed(error))?;
     loop {
         printer.records(&mut replay, &mut after)?;
         replay.wait(u64::MAX).map_err(|error| printer.failed(error))?;
     }
+}
+
+/// Whether the log has what was asked for: the engine's words for that are about stores.
+fn there(what: &Dump, log: &Log<Directory>) -> Result<()> {
+    let Some(from) = what.from else { return Ok(()) };
+    let (oldest, last) = (log.oldest_seq(), log.last_seq());
+    let missing = if from > last + 1 {
+        format!("the log ends at seq {last}")
+    } else if from < oldest && !what.pinned {
+        let pinned = if pins::list(&what.dir)?.is_ok_and(|pins| !pins.is_empty()) { ", but for what pins keep: see --pinned" } else { "" };
+        format!("the records up to seq {} have been forgotten{pinned}", oldest - 1)
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Damaged(format!("{}: {missing}", shown(&what.dir))))
 }
 
 impl<'a> Printer<'a> {
@@ -72,7 +90,7 @@ impl<'a> Printer<'a> {
     }
 
     fn options(&self) -> ReplayOptions {
-        ReplayOptions { raw: true, unsynced: self.what.unsynced, skip_lost: self.what.skip_lost, ..ReplayOptions::default() }
+        ReplayOptions { raw: true, unsynced: self.what.unsynced, skip_lost: self.what.skip_lost, pinned: self.what.pinned }
     }
 
     fn failed(&self, error: Error) -> Failure {

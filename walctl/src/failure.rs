@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use wal_engine::error::{Code, Error, Place};
+use wal_engine::names::FileName;
 
 use crate::output::escaped;
 
@@ -44,6 +45,9 @@ impl Failure {
         match error.code {
             // The directory itself is missing, or holds no log.
             Code::NotFound => Failure::NoLog(text),
+            Code::Locked if error.place == Place::File(FileName::Lock) => {
+                Failure::Locked(format!("{}: a writer has the log open; stat and dump can look at it meanwhile", shown(dir)))
+            }
             Code::Locked => Failure::Locked(text),
             Code::Corrupt | Code::Gap => Failure::Damaged(text),
             _ => Failure::Log(text),

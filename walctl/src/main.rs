@@ -6,6 +6,7 @@ mod dump;
 mod failure;
 mod output;
 mod pages;
+mod pins;
 mod prometheus;
 mod records;
 mod repair;
@@ -42,6 +43,7 @@ fn run(output: Output, command: Command) -> Result<Verdict> {
         Command::Stat(what) => stat::run(output, &what),
         Command::Verify(what) => verify::run(output, &what.dir),
         Command::Repair(what) => repair::run(output, &what),
+        Command::Unpin(what) => pins::unpin(output, &what),
         Command::Bench(what) => bench::run(output, &what),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { dir } => pages::man(&dir),

@@ -26,6 +26,24 @@ impl Output {
         Output { json: form.json || !(form.human || terminal), width: width.max(40) }
     }
 
+    /// Sentences in lines no longer than the terminal's, with a line feed at the end.
+    pub(crate) fn paragraph(self, text: &str) -> String {
+        let (mut out, mut columns) = (String::new(), 0);
+        for word in text.split(' ') {
+            let len = word.chars().count();
+            if columns > 0 && columns + 1 + len > usize::from(self.width) {
+                out.push('\n');
+                columns = 0;
+            } else if columns > 0 {
+                out.push(' ');
+                columns += 1;
+            }
+            out.push_str(word);
+            columns += len;
+        }
+        out + "\n"
+    }
+
     /// A table without lines, as wide as the terminal.
     pub(crate) fn table(self) -> Table {
         let mut table = Table::new();
@@ -226,6 +244,16 @@ mod tests {
         assert_eq!(escaped_within(&[b'x'; 100], 20), "xxxxxxx... 100 bytes");
         assert_eq!(escaped_within(&[0; 100], 20), "\\x00... 100 bytes", "no half of an escape");
         assert_eq!(escaped_within("é".repeat(12).as_bytes(), 12), "é".repeat(12));
+    }
+
+    #[test]
+    fn sentences_fit_the_terminal() {
+        let output = Output { json: false, width: 10 };
+        assert_eq!(
+            output.paragraph("ten column is what fits, not-this-one-though é"),
+            "ten column\nis what\nfits,\nnot-this-one-though\né\n"
+        );
+        assert_eq!(output.paragraph(""), "\n");
     }
 
     #[test]

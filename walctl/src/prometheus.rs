@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use wal_engine::pins::PinInfo;
+
 use crate::failure::Result;
 use crate::output::hex;
+use crate::pins;
 use crate::stat::{Found, Seen, undecided};
 
 /// A metric: its name, what it means, and its value for a log if that is known.
 type Metric = (&'static str, &'static str, fn(&Found) -> Option<u64>);
 
 /// All are gauges: what a directory says can go back, when a log is restored.
-const METRICS: [Metric; 18] = [
+const METRICS: [Metric; 17] = [
     ("wal_log_in_use", "Whether a writer has the log open; then only what is on disk for certain is told.", |found| {
         Some(u64::from(matches!(found.seen, Seen::InUse(..))))
     }),
@@ -68,10 +71,6 @@ const METRICS: [Metric; 18] = [
         Seen::InUse(live) => Some(live.stat.segment_bytes),
     }),
     ("wal_log_disk_bytes", "Size of all the log's files.", |found| Some(found.disk_bytes)),
-    ("wal_log_pinned_bytes", "Forgotten segments that are on disk because pins need them.", |found| match &found.seen {
-        Seen::Whole(_) => None,
-        Seen::InUse(live) => Some(live.stat.pinned_bytes),
-    }),
     ("wal_log_damaged_files", "Files that earlier repairs moved aside.", |found| match &found.seen {
         Seen::Whole(report) => Some(report.damaged_files),
         Seen::InUse(..) => None,
@@ -80,6 +79,18 @@ const METRICS: [Metric; 18] = [
         Seen::Whole(report) => Some(report.foreign_files),
         Seen::InUse(..) => None,
     }),
+];
+
+/// A metric of a pin.
+type PinMetric = (&'static str, &'static str, fn(&PinInfo) -> u64);
+
+const PIN_METRICS: [PinMetric; 4] = [
+    ("wal_log_pin_seq", "Records above stay on disk; 0 if the pin is damaged.", |info| info.pin.map_or(0, |pin| pin.seq)),
+    ("wal_log_pin_held_bytes", "Forgotten segments that are on disk and that the pin needs.", |info| info.held_bytes),
+    ("wal_log_pin_lost", "Whether the pin reached its limit and was given up.", |info| {
+        u64::from(info.pin.is_some_and(|pin| pin.lost_to.is_some()))
+    }),
+    ("wal_log_pin_damaged", "Whether the pin's file is damaged; nothing is dropped then.", |info| u64::from(info.pin.is_none())),
 ];
 
 /// Every metric of every log, each metric's logs together, as the format wants it.
@@ -105,6 +116,16 @@ pub(crate) fn text(logs: &[(&Path, Result<Found>)]) -> String {
         }
         for (dir, value) in values {
             let _ = writeln!(out, "{name}{{dir=\"{}\"}} {value}", label(dir));
+        }
+    }
+    let pins = || known().flat_map(|(dir, found)| found.pins.iter().flatten().map(move |pin| (dir, pin)));
+    for (name, help, value) in PIN_METRICS {
+        if pins().next().is_some() {
+            head(&mut out, name, help);
+        }
+        for (dir, pin) in pins() {
+            // A pin's name needs no escaping.
+            let _ = writeln!(out, "{name}{{dir=\"{}\",pin=\"{}\"}} {}", label(dir), pins::name(pin), value(pin));
         }
     }
     out

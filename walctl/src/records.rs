@@ -10,6 +10,7 @@ use wal_engine::log::Record;
 use crate::output::{Output, escaped_within, hex, json_text};
 
 const OP_WIDTH: usize = 10;
+/// A key has that many columns, or a fifth of a wide terminal.
 const KEY_WIDTH: usize = 24;
 /// Bytes in a line of a hexadecimal dump.
 const HEX_LINE: usize = 16;
@@ -30,6 +31,7 @@ fn checkpoint(record: &Record<'_>) -> Option<Checkpoint> {
 /// Lines of a table that is never complete, so that each record is printed when it is read.
 pub(crate) struct Lines {
     seq_width: usize,
+    key_width: usize,
     value_width: usize,
     /// The last seq of the batch that is being printed.
     batch_last: u64,
@@ -38,12 +40,14 @@ pub(crate) struct Lines {
 impl Lines {
     pub(crate) fn new(output: Output, last_seq: u64) -> Lines {
         let seq_width = last_seq.to_string().len().max(3);
-        let value_width = usize::from(output.width).saturating_sub(seq_width + OP_WIDTH + KEY_WIDTH + 2 + 3 * 2).max(20);
-        Lines { seq_width, value_width, batch_last: 0 }
+        let width = usize::from(output.width);
+        let key_width = KEY_WIDTH.max(width / 5);
+        let value_width = width.saturating_sub(seq_width + OP_WIDTH + key_width + 2 + 3 * 2).max(20);
+        Lines { seq_width, key_width, value_width, batch_last: 0 }
     }
 
     pub(crate) fn head(&self) -> String {
-        format!("{:>w$}    {:OP_WIDTH$}  {:KEY_WIDTH$}  VALUE\n", "SEQ", "OP", "KEY", w = self.seq_width)
+        format!("{:>w$}    {:OP_WIDTH$}  {:k$}  VALUE\n", "SEQ", "OP", "KEY", w = self.seq_width, k = self.key_width)
     }
 
     /// `[`, `|` and `]` beside the seqs hold a batch together.
@@ -56,12 +60,13 @@ impl Lines {
             (true, true) => ']',
         };
         self.batch_last = record.batch_last_seq;
-        let key = escaped_within(record.key, KEY_WIDTH);
+        let key = escaped_within(record.key, self.key_width);
         let value = match checkpoint(record) {
             Some(Checkpoint { n, covered }) => format!("covered {covered}, n {n}"),
             None => escaped_within(record.value, self.value_width),
         };
-        let line = format!("{:>w$} {mark}  {:OP_WIDTH$}  {key:KEY_WIDTH$}  {value}", record.seq, op_name(record.op), w = self.seq_width);
+        let (w, k) = (self.seq_width, self.key_width);
+        let line = format!("{:>w$} {mark}  {:OP_WIDTH$}  {key:k$}  {value}", record.seq, op_name(record.op));
         line.trim_end().to_string() + "\n"
     }
 }

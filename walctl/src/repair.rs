@@ -44,6 +44,10 @@ pub(crate) fn run(output: Output, what: &Repair) -> Result<Verdict> {
         }
         return Ok(Verdict::Good);
     }
+    if found.damages.iter().all(|damage| damage.seq > 0 && damage.seq.max(damage.seq_last) <= found.report.floor_seq) {
+        only_pins(output, dir, &found)?;
+        return Ok(Verdict::Damaged);
+    }
     if !what.yes {
         propose(output, dir, &found)?;
         return Ok(Verdict::Damaged);
@@ -76,7 +80,7 @@ pub(crate) fn run(output: Output, what: &Repair) -> Result<Verdict> {
         if let Some(manifest) = manifest {
             print(&format!("the manifest as it was: {}\n", shown(&manifest)))?;
         }
-        print(&format!("\n{}\n", outcome(&report)))?;
+        print(&format!("\n{}", output.paragraph(&outcome(&report))))?;
         if !after.damages.is_empty() {
             print(&format!("\nstill there, and not in the way of an opening: {}\n\n", count(after.damages.len() as u64, "damage")))?;
             print_damages(output, &after.damages)?;
@@ -107,11 +111,32 @@ fn propose(output: Output, dir: &Path, found: &Found) -> Result<()> {
     } else {
         outcome(report)
     };
-    print(&format!(
-        "\nA repair deletes nothing: a damaged segment is renamed to NNNNNNNNNN.damaged, or stays in place if\n\
-         records before the damage are needed, and the manifest is copied.\n{what}\n\n\
-         If there is a good copy of this log, or the store holds more than what is kept, use that.\n\
-         Nothing was changed; --yes does it.\n"
+    let nothing_lost = "A repair deletes nothing: a damaged segment is renamed to NNNNNNNNNN.damaged, or stays in place if records before \
+                        the damage are needed, and the manifest is copied.";
+    let copies = "If there is a good copy of this log, or the store holds more than what is kept, use that.";
+    let [nothing_lost, what, copies] = [nothing_lost, &what, copies].map(|text| output.paragraph(text));
+    print(&format!("\n{nothing_lost}{what}\n{copies}Nothing was changed; --yes does it.\n"))?;
+    Ok(())
+}
+
+/// Everything that is damaged has been forgotten, and stays for the sake of pins.
+fn only_pins(output: Output, dir: &Path, found: &Found) -> Result<()> {
+    if output.json {
+        print_json(&json!({
+            "dir": shown(dir),
+            "damaged": true,
+            "repaired": false,
+            "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
+            "only_pins": true,
+        }))?;
+        return Ok(());
+    }
+    print(&format!("{}: {}\n\n", shown(dir), count(found.damages.len() as u64, "damage")))?;
+    print_damages(output, &found.damages)?;
+    print("\n")?;
+    print(&output.paragraph(
+        "Only pins need what is damaged: the log works without, and a repair does nothing for them. Restore the files, or let whoever \
+         reads from the pins begin anew; walctl stat names them, walctl unpin drops one.",
     ))?;
     Ok(())
 }

@@ -17,7 +17,11 @@ use crate::failure::{Failure, Result, shown};
 /// The directory, which must exist.
 pub(crate) fn directory(dir: &Path) -> Result<Directory> {
     let path = CString::new(dir.as_os_str().as_bytes()).map_err(|_| Failure::Other(format!("{}: no path", shown(dir))))?;
-    Directory::open(&path, false, Modes::default()).map_err(|error| Failure::of(dir, error))
+    Directory::open(&path, false, Modes::default()).map_err(|error| match error.code {
+        // The engine's advice is for those who open logs.
+        Code::NotFound => Failure::NoLog(format!("{}: no such directory", shown(dir))),
+        _ => Failure::of(dir, error),
+    })
 }
 
 /// The log as a live reader sees it: no lock is taken, and what nothing proves to be durable yet is not shown.

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use wal_engine::config::{Config, LogId};
 use wal_engine::error::{Code, Error};
 use wal_engine::log::{self, Report, inspect};
+use wal_engine::pins::PinInfo;
 
 use crate::cli::Stat;
 use crate::failure::{Failure, Result, Verdict, sentence, shown};
 use crate::output::{Output, count, hex, number, print, print_json, print_table, size};
+use crate::pins;
 use crate::prometheus;
 use crate::source::{directory, files, live};
 use crate::verify::{damage_json, seqs};
@@ -18,6 +20,8 @@ use crate::verify::{damage_json, seqs};
 pub(crate) struct Found {
     pub(crate) disk_bytes: u64,
     pub(crate) seen: Seen,
+    /// Or why they cannot be told.
+    pub(crate) pins: std::result::Result<Vec<PinInfo>, Error>,
 }
 
 pub(crate) enum Seen {
@@ -45,7 +49,7 @@ pub(crate) fn look(dir: &Path) -> Result<Found> {
         }
         Err(error) => return Err(Failure::of(dir, error)),
     };
-    Ok(Found { disk_bytes, seen })
+    Ok(Found { disk_bytes, seen, pins: pins::list(dir)? })
 }
 
 pub(crate) fn run(output: Output, what: &Stat) -> Result<Verdict> {
@@ -163,13 +167,13 @@ fn for_people(output: Output, dir: &Path, found: &Found) -> Result<()> {
             pairs.push(("  checkpoint", checkpoint(stat.checkpoint_seq, stat.checkpoint_covered)));
             pairs.push(("  segments", format!("{} of {}", number(stat.segments), size(stat.segment_bytes))));
             pairs.push(("  on disk", size(found.disk_bytes)));
-            if stat.pins.pins + stat.pins.lost > 0 {
-                let pins = format!("{}, {} lost; they keep {}", number(stat.pins.pins), number(stat.pins.lost), size(stat.pinned_bytes));
-                pairs.push(("  pins", pins));
-            }
             pairs.push(("  epoch", epoch(stat.epoch)));
             pairs.push(("  log id", hex(&live.log_id)));
         }
+    }
+    match &found.pins {
+        Ok(pins) => pairs.extend(pins.iter().enumerate().map(|(at, pin)| (if at == 0 { "  pins" } else { "" }, pins::line(pin)))),
+        Err(error) => pairs.push(("  pins", format!("cannot be told: {}", sentence(dir, error)))),
     }
     print_table(&output.pairs(&pairs))?;
     Ok(())
@@ -183,6 +187,8 @@ fn checkpoint(n: u64, covered: u64) -> String {
 }
 
 fn as_json(dir: &Path, found: &Found) -> Value {
+    // None at all, if they cannot be told.
+    let pins = found.pins.as_ref().ok().map(|pins| pins.iter().map(pins::as_json).collect::<Vec<_>>());
     match &found.seen {
         Seen::Whole(report) => json!({
             "dir": shown(dir),
@@ -206,6 +212,7 @@ fn as_json(dir: &Path, found: &Found) -> Value {
             "spares": report.spares,
             "segment_bytes": report.segment_bytes,
             "disk_bytes": found.disk_bytes,
+            "pins": pins,
             "epoch": report.epoch,
             "damaged_files": report.damaged_files,
             "foreign_files": report.foreign_files,
@@ -223,9 +230,7 @@ fn as_json(dir: &Path, found: &Found) -> Value {
             "segments": live.stat.segments,
             "segment_bytes": live.stat.segment_bytes,
             "disk_bytes": found.disk_bytes,
-            "pins": live.stat.pins.pins,
-            "pins_lost": live.stat.pins.lost,
-            "pinned_bytes": live.stat.pinned_bytes,
+            "pins": pins,
             "epoch": live.stat.epoch,
         }),
     }

@@ -81,13 +81,14 @@ pub(crate) fn run(output: Output, dir: &Path) -> Result<Verdict> {
             "duration_us": report.duration_us,
         }))?;
     } else {
-        print(&summary(dir, &report))?;
+        print(&output.paragraph(&summary(dir, &report)))?;
         if damages.is_empty() {
             print("no damage\n")?;
         } else {
             print(&format!("\n{}:\n\n", count(damages.len() as u64, "damage")))?;
             print_damages(output, &damages)?;
-            print("\nwalctl repair says what can be saved, and changes nothing unless told to.\n")?;
+            print("\n")?;
+            print(&output.paragraph("walctl repair says what can be saved, and changes nothing unless told to."))?;
         }
     }
     Ok(if damages.is_empty() { Verdict::Good } else { Verdict::Damaged })
@@ -100,7 +101,7 @@ fn summary(dir: &Path, report: &Report) -> String {
     };
     let closed = if report.clean { "closed cleanly" } else { "not closed; the next opening recovers it" };
     let read = format!("{} read in {}", size(report.bytes_read), duration(report.duration_us as f64));
-    format!("{}: {records} in {}, {closed}; {read}\n", shown(dir), count(report.segments, "segment"))
+    format!("{}: {records} in {}, {closed}; {read}", shown(dir), count(report.segments, "segment"))
 }
 
 /// The records at risk.

@@ -12,8 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{WALCTL, closed, content, damage, fill, open, place, small, walctl};
+use support::{WALCTL, closed, content, damage, directory, fill, open, place, small, walctl};
 use wal_engine::config::Config;
+use wal_engine::format::pin::PinName;
+use wal_engine::pins::{self, Limit};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -191,7 +193,7 @@ fn stat_of_a_log_in_use_says_what_is_certain() {
     assert_eq!(walctl(&dir, &["dump", "log"]).out.lines().count(), 31);
     for command in ["verify", "repair"] {
         let said = walctl(&dir, &[command, "log"]);
-        assert!(said.code == 4 && said.err.contains("cannot lock the log") && said.out.is_empty(), "{} {}", said.code, said.err);
+        assert!(said.code == 4 && said.err.contains("a writer has the log open") && said.out.is_empty(), "{} {}", said.code, said.err);
     }
     log.close().unwrap();
     assert_eq!(walctl(&dir, &["verify", "log"]).code, 0);
@@ -357,8 +359,16 @@ fn completions_and_man_pages_are_whole() {
     assert_eq!(walctl(&dir, &["man", "man"]).code, 0);
     let pages: Vec<String> =
         content(&dir.join("man")).iter().map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
-    let expected =
-        ["walctl-bench.1", "walctl-completions.1", "walctl-dump.1", "walctl-repair.1", "walctl-stat.1", "walctl-verify.1", "walctl.1"];
+    let expected = [
+        "walctl-bench.1",
+        "walctl-completions.1",
+        "walctl-dump.1",
+        "walctl-repair.1",
+        "walctl-stat.1",
+        "walctl-unpin.1",
+        "walctl-verify.1",
+        "walctl.1",
+    ];
     assert_eq!(pages, expected);
     for (path, page) in content(&dir.join("man")) {
         let page = String::from_utf8(page).unwrap();
@@ -444,4 +454,103 @@ fn prometheus_reads_what_stat_prints() {
     let ids: Vec<_> = found.iter().filter(|(name, _, _)| name == "wal_log_info").map(|(_, labels, _)| labels[1].1.len()).collect();
     assert_eq!(ids, [32, 32, 32]);
     used.close().unwrap();
+}
+
+#[test]
+fn pins_are_told_and_dropped() {
+    let dir = place("pins");
+    let log = open(&dir.join("log"), &small());
+    fill(&log, 200);
+    let storage = directory(&dir.join("log"));
+    let pin = |name: &str, seq, max_bytes, refuses| {
+        let name = PinName::new(name.as_bytes()).unwrap();
+        pins::create(&storage, name, seq, Limit { max_bytes, refuses }).unwrap()
+    };
+    pin("backup", 20, 0, false);
+    pin("feed", 150, 1 << 30, true);
+    pin("slow", 0, 4096, false);
+    log.truncate(190, true).unwrap();
+    let check = |in_use: bool| {
+        let said = walctl(&dir, &["stat", "--human", "log"]);
+        let lines: Vec<&str> = said.out.lines().filter(|line| line.contains(": keeps") || line.contains(": lost")).collect();
+        assert_eq!(
+            (said.code, lines),
+            (
+                0,
+                vec![
+                    "   pins        backup: keeps what is above seq 20, 24.0 KiB",
+                    "               feed: keeps what is above seq 150, 4.0 KiB of at most 1.0 GiB, above which appends",
+                    "               slow: lost at its limit of 4.0 KiB; seq 1 to 190 may be gone",
+                ]
+            ),
+            "{}",
+            said.out
+        );
+        let told = json(&walctl(&dir, &["stat", "log"]).out);
+        assert_eq!((told["in_use"].as_bool(), told["pins"][0]["name"].as_str()), (Some(in_use), Some("backup")));
+        assert_eq!((told["pins"][1]["refuses"].as_bool(), told["pins"][2]["lost"].as_bool()), (Some(true), Some(true)));
+        let metrics = walctl(&dir, &["stat", "--prometheus", "log"]).out;
+        assert!(metrics.contains("wal_log_pin_seq{dir=\"log\",pin=\"backup\"} 20\n"), "{metrics}");
+        assert!(metrics.contains("wal_log_pin_lost{dir=\"log\",pin=\"slow\"} 1\n"), "{metrics}");
+    };
+    check(true);
+    log.close().unwrap();
+    check(false);
+    let said = walctl(&dir, &["dump", "--from", "21", "log"]);
+    let forgotten = "walctl: log: the records up to seq 190 have been forgotten, but for what pins keep: see --pinned\n";
+    assert_eq!((said.code, said.err.as_str()), (1, forgotten));
+    let said = walctl(&dir, &["dump", "--from", "21", "--pinned", "log"]);
+    assert_eq!((said.code, said.out.lines().count()), (0, 180));
+    for name in ["backup", "slow"] {
+        let said = walctl(&dir, &["unpin", "--human", "log", name]);
+        let dropped = format!("{name}: dropped. The space comes back when the log is truncated next, or opened.\n");
+        assert_eq!((said.code, said.out, said.err), (0, dropped, String::new()));
+    }
+    let said = walctl(&dir, &["unpin", "log", "backup"]);
+    assert_eq!((said.code, said.err.as_str()), (5, "walctl: log: there is no pin \"backup\"\n"));
+    assert_eq!(json(&walctl(&dir, &["unpin", "log", "feed"]).out)["unpinned"], "feed");
+    assert_eq!(walctl(&dir, &["unpin", "nowhere", "feed"]).code, 3);
+    assert_eq!(json(&walctl(&dir, &["stat", "log"]).out)["pins"], json("[]"));
+    // A damaged one is called by its file, and holds up everything.
+    let name = PinName::new(b"damaged").unwrap();
+    pins::create(&storage, name, 195, Limit::default()).unwrap();
+    fs::write(dir.join("log/0000000001.pin"), [7; 8192]).unwrap();
+    let said = walctl(&dir, &["stat", "--human", "log"]).out;
+    assert!(said.contains("pins        0000000001.pin: damaged: no segment is dropped"), "{said}");
+    assert_eq!(walctl(&dir, &["unpin", "log", "0000000001.pin"]).code, 0);
+}
+
+#[test]
+fn damage_that_only_pins_meet_is_told_and_not_repaired() {
+    let dir = place("pinned-damage");
+    let log = open(&dir.join("log"), &small());
+    fill(&log, 200);
+    pins::create(&directory(&dir.join("log")), PinName::new(b"backup").unwrap(), 20, Limit::default()).unwrap();
+    log.truncate(190, true).unwrap();
+    log.close().unwrap();
+    assert_eq!(walctl(&dir, &["verify", "log"]).code, 0);
+    damage(&dir.join("log"), 100);
+    let before = content(&dir.join("log"));
+    let said = walctl(&dir, &["verify", "log"]);
+    assert_eq!((said.code, json(&said.out)["damages"][0]["seq"].as_u64()), (1, Some(100)));
+    assert_eq!(walctl(&dir, &["stat", "log"]).code, 0, "an opening does not meet it");
+    for arguments in [&["repair", "--human", "log"][..], &["repair", "--human", "--yes", "log"]] {
+        let said = walctl(&dir, arguments);
+        assert!(said.code == 1 && said.out.contains("Only pins need"), "{}", said.out);
+    }
+    assert_eq!(content(&dir.join("log")), before);
+    assert_eq!(walctl(&dir, &["unpin", "log", "backup"]).code, 0);
+    assert_eq!(walctl(&dir, &["verify", "log"]).code, 0);
+}
+
+#[test]
+fn what_is_not_there_is_said_in_words_for_readers() {
+    let dir = place("not-there");
+    closed(&dir.join("log"), 60);
+    let said = walctl(&dir, &["dump", "--from", "61", "log"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+    let said = walctl(&dir, &["dump", "--from", "62", "log"]);
+    assert_eq!((said.code, said.err.as_str()), (1, "walctl: log: the log ends at seq 60\n"));
+    let said = walctl(&dir, &["dump", "nowhere"]);
+    assert_eq!((said.code, said.err.as_str()), (3, "walctl: nowhere: no such directory\n"));
 }

@@ -195,7 +195,7 @@ impl<S: Storage> Committer<S> {
     /// Poisons the handle because of `error`. What is not known to be durable is in doubt from here on.
     fn fail(&self, state: &mut State<S::File>, error: Error) {
         if state.failure.is_none() {
-            state.failure = Some(Failure { durable: state.synced.tail.seq, last: state.tail.seq });
+            state.failure = Some(Failure { error, durable: state.synced.tail.seq, last: state.tail.seq });
             // Cursors stop at the durable seq, whatever they were asked to show.
             self.parts.chain.publish_readable(state.synced.tail.seq);
             self.parts.chain.wake();
@@ -219,8 +219,8 @@ fn doubting(error: Error, failure: Option<Failure>) -> Error {
     }
 }
 
-/// The answer of a poisoned handle.
+/// The answer of a poisoned handle: what failed where, and the records that are in doubt.
 fn poisoned(failure: Failure) -> Error {
-    let what = "an earlier write or sync failed; close the log and open it again: what was acknowledged is there";
-    doubting(Error::new(Code::Failed, what), Some(failure))
+    let what = "a write or sync failed; close the log and open it again: what was acknowledged is there";
+    doubting(Error { code: Code::Failed, what, ..failure.error.seqs(0, 0) }, Some(failure))
 }

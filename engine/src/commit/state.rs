@@ -58,9 +58,10 @@ pub(super) struct TakenBack {
     pub(super) clean: bool,
 }
 
-/// Where the log stood when it was poisoned.
+/// What poisoned the log, and where it stood then.
 #[derive(Clone, Copy)]
 pub(super) struct Failure {
+    pub(super) error: Error,
     pub(super) durable: Seq,
     pub(super) last: Seq,
 }

@@ -1,5 +1,5 @@
 //! Every damage in a log, one by one. A strict opening stops at the first and a prefix recovery gives up what follows it; who has to decide what to
-//! restore wants to know about all. Reads every byte that counts, writes nothing, and keeps nothing of what it finds.
+//! restore wants to know about all. Reads every byte that counts or that a pin keeps, writes nothing, and keeps nothing of what it finds.
 
 use core::ops::Range;
 
@@ -13,6 +13,7 @@ use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::SegmentHeader;
 use crate::memory;
 use crate::names::FileName;
+use crate::pins::{self, Kept, Standing};
 use crate::segment::buffer::read_buffer;
 use crate::segment::head::ends_as_linked;
 use crate::segment::scan::{Behind, Stop, Walk, Window};
@@ -23,15 +24,23 @@ use crate::storage::{Access, File, IoError, IoKind, Storage};
 pub(super) fn every_damage<S: Storage>(surveyor: &mut Surveyor<'_, S>, strict: Option<Error>, each: &mut dyn FnMut(&Error)) -> Result<()> {
     let mut seen = Seen { each, strict };
     manifest_copies(surveyor.storage, &mut |damage| seen.report(&damage))?;
-    let opens = surveyor.opens()?;
-    let chain = expected_chain(surveyor, &opens)?;
+    let expected = Expected { opens: surveyor.opens()?, keep: kept_above(surveyor)? };
+    let chain = expected.chain(surveyor)?;
     let mut next = None;
     for (place, &index) in chain.iter().enumerate() {
         let successor = chain.get(place + 1).copied();
-        next = segment(surveyor, &opens, index, successor, next, &mut seen)?;
+        next = segment(surveyor, &expected, index, successor, next, &mut seen)?;
     }
     seen.finish();
     Ok(())
+}
+
+/// What is forgotten above it, pins keep; the floor, if nothing. Pins that are lost or damaged do not say what should be there.
+fn kept_above<S: Storage>(surveyor: &Surveyor<'_, S>) -> Result<Seq> {
+    let pins = pins::read_all(surveyor.storage, &surveyor.names, surveyor.manifest.log_id)?;
+    let is_whole = |kept: &&Kept| matches!(kept.standing, Standing::Whole(_));
+    let lowest = pins.iter().filter(is_whole).filter_map(Kept::keeps).min();
+    Ok(lowest.map_or(surveyor.manifest.floor, |keep| keep.min(surveyor.manifest.floor)))
 }
 
 /// What was reported so far.
@@ -79,52 +88,77 @@ fn manifest_copies<S: Storage>(storage: &S, report: &mut dyn FnMut(Error)) -> Re
     Ok(())
 }
 
-/// The segments that count, or would if nothing were damaged, oldest first: back from the last one, over gaps to the next lower index.
-fn expected_chain<S: Storage>(surveyor: &Surveyor<'_, S>, opens: &[(u32, Open)]) -> Result<Vec<u32>> {
-    let manifest = surveyor.manifest;
-    let find = |index: u32| opens.binary_search_by_key(&index, |&(index, _)| index).ok().map(|place| opens[place].1);
-    let rotated = opens.iter().rev().find(|(index, open)| *index > manifest.bound.segment && open.how == How::Rotated);
-    let mut current = rotated.map_or(manifest.bound.segment, |&(index, _)| index);
-    let mut chain = Vec::new();
-    loop {
-        memory::push(&mut chain, current)?;
-        if current <= manifest.oldest_segment {
-            break;
-        }
-        let linked = find(current).map(|open| open.link.index).filter(|&index| index >= manifest.oldest_segment && index < current);
-        // Without its OPEN a segment does not say what it follows.
-        let below = || surveyor.segment_indexes().filter(|&index| index < current).last();
-        current = linked.or_else(below).unwrap_or(manifest.oldest_segment).max(manifest.oldest_segment);
-    }
-    chain.reverse();
-    Ok(chain)
+/// What should be there.
+struct Expected {
+    /// The valid OPENs, by index.
+    opens: Vec<(u32, Open)>,
+    /// See `kept_above`.
+    keep: Seq,
 }
+
+impl Expected {
+    fn open_of(&self, index: u32) -> Option<Open> {
+        self.opens.binary_search_by_key(&index, |&(index, _)| index).ok().map(|place| self.opens[place].1)
+    }
+
+    /// The segments that count, or would if nothing were damaged, and in front of them those that pins keep, oldest first: back from the last one, over
+    /// gaps to the next lower index.
+    fn chain<S: Storage>(&self, surveyor: &Surveyor<'_, S>) -> Result<Vec<u32>> {
+        let manifest = surveyor.manifest;
+        let oldest = manifest.oldest_segment;
+        let rotated = self.opens.iter().rev().find(|(index, open)| *index > manifest.bound.segment && open.how == How::Rotated);
+        let mut current = rotated.map_or(manifest.bound.segment, |&(index, _)| index);
+        let mut chain = Vec::new();
+        loop {
+            memory::push(&mut chain, current)?;
+            let open = self.open_of(current);
+            let lowest = if current > oldest { oldest } else { 1 };
+            if current <= oldest && (self.keep >= manifest.floor || open.is_some_and(|open| open.before.seq <= self.keep)) {
+                break;
+            }
+            let linked = open.map(|open| open.link.index).filter(|index| (lowest..current).contains(index));
+            // Without its OPEN a segment does not say what it follows.
+            let below = || surveyor.segment_indexes().filter(|&index| index < current).last();
+            current = match linked.or_else(below) {
+                Some(index) => index.max(lowest),
+                None if current > oldest => oldest,
+                None => break,
+            };
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+}
+
+/// An opening does without it, so recovering would not help.
+const ONLY_PINNED: &str = "this segment, which only pins need, is missing, cut or damaged; restore it, or drop them and begin anew";
 
 /// Reports what is wrong with one segment. `next` is the seq that came next at the end of the one before, if that is known; returns the same for this
 /// one.
 fn segment<S: Storage>(
     surveyor: &mut Surveyor<'_, S>,
-    opens: &[(u32, Open)],
+    expected: &Expected,
     index: u32,
     successor: Option<u32>,
     next: Option<Seq>,
     seen: &mut Seen<'_>,
 ) -> Result<Option<Seq>> {
     let bound = surveyor.manifest.bound;
-    let open_of = |index: u32| opens.binary_search_by_key(&index, |&(index, _)| index).ok().map(|place| opens[place].1);
     // Of a successor that says what it follows.
-    let follows = successor.and_then(open_of).filter(|open| open.link.index == index);
+    let follows = successor.and_then(|index| expected.open_of(index)).filter(|open| open.link.index == index);
     let next_after = match (follows, successor) {
         (Some(open), _) => Some(open.before.seq + 1),
         (None, None) if !surveyor.dirty && bound.segment == index => Some(bound.tail.seq + 1),
         _ => None,
     };
-    let floor = surveyor.manifest.floor;
+    let is_pinned = index < surveyor.manifest.oldest_segment;
+    // Where the segment does not say it and no other does.
+    let first = next.unwrap_or(if is_pinned { expected.keep } else { surveyor.manifest.floor } + 1);
     let until = |next: Option<Seq>| next.map_or(Seq::MAX, |next| next - 1);
     let head = match surveyor.load(index) {
         Ok(head) => head,
         Err(damage) if damage.code == Code::Corrupt => {
-            let first = next.unwrap_or(floor + 1);
+            let damage = if is_pinned { Error { what: ONLY_PINNED, ..damage } } else { damage };
             seen.report(&damage.seqs(first, until(next_after).max(first)));
             return Ok(next_after);
         }
@@ -134,7 +168,7 @@ fn segment<S: Storage>(
     let is_empty = head.open.is_none() && bound.segment == index && bound.offset == head.header.data_start && successor.is_none();
     let begin = match head.open {
         Some(_) => surveyor.begin(fact),
-        None => Begin { first_seq: next.unwrap_or(floor + 1), ..surveyor.begin(fact) },
+        None => Begin { first_seq: first, ..surveyor.begin(fact) },
     };
     let mut frames = Frames {
         file: &head.file,

@@ -22,9 +22,13 @@ pub fn place(test: &str) -> PathBuf {
     dir
 }
 
-pub fn open(dir: &Path, config: &Config) -> Log<Directory> {
+pub fn directory(dir: &Path) -> Directory {
     let path = CString::new(dir.as_os_str().as_bytes()).expect("a path");
-    Log::open(Directory::open(&path, true, Modes::default()).expect("a directory"), config).expect("a log")
+    Directory::open(&path, true, Modes::default()).expect("a directory")
+}
+
+pub fn open(dir: &Path, config: &Config) -> Log<Directory> {
+    Log::open(directory(dir), config).expect("a log")
 }
 
 /// Three records, a batch of three, a checkpoint, and more until there are `last`; small segments.

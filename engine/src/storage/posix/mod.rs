@@ -156,7 +156,7 @@ fn make_directory(path: &CStr, mode: u32) -> Result<(), Error> {
 
 fn cannot_open(errno: i32) -> Error {
     let what = match errno {
-        libc::ENOENT => "the directory does not exist: check the path, or let the opening create a log",
+        libc::ENOENT => "the directory does not exist: check the path",
         libc::ENOTDIR => "the path, or a part of it, is not a directory: name a directory",
         libc::EACCES | libc::EPERM => "permission to open the directory is denied: it must be readable and searchable",
         libc::ELOOP => "the path has too many symbolic links: correct the path",
