@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use wal_engine::error::Code;
+use wal_engine::segment::payload::Entries;
 use wal_engine::seq;
 use wal_flash::chip::Geometry;
-use wal_flash::fail::Fail;
 use wal_flash::log::{Log, Settings};
 
 use crate::chip::{Flash, Pins};
@@ -118,9 +118,9 @@ pub fn settings(geometry: Geometry, sync_each: bool) -> Settings {
 }
 
 /// Opens the log on a chip.
-pub fn open<'m>(flash: &'m RefCell<Flash>, memory: &'m mut Memory, settings: Settings) -> Result<Log<'m, Pins<'m>>, Fail> {
-    let mut log = Log::new(Pins(flash), settings, &mut memory.slots, &mut memory.page, &mut memory.window);
-    log.open().map(|()| log)
+pub fn open<'m>(flash: &'m RefCell<Flash>, memory: &'m mut Memory, settings: Settings) -> Result<Log<'m, Pins<'m>>, Code> {
+    let mut log = Log::new(Pins(flash), &settings, &mut memory.slots, &mut memory.page, &mut memory.window);
+    log.open(&settings).map(|()| log)
 }
 
 fn entry(op: u8, len: usize, seed: u64) -> Entry {
@@ -130,6 +130,19 @@ fn entry(op: u8, len: usize, seed: u64) -> Entry {
 
 fn borrowed(entry: &Entry) -> wal_engine::segment::payload::Entry<'_> {
     wal_engine::segment::payload::Entry { op: entry.op, key: &entry.key, value: &entry.value }
+}
+
+/// Entries as the log takes them.
+struct Listed<'a>(&'a [Entry]);
+
+impl Entries for Listed<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn entry(&self, index: usize) -> wal_engine::segment::payload::Entry<'_> {
+        borrowed(&self.0[index])
+    }
 }
 
 impl Model {
@@ -166,14 +179,14 @@ impl Model {
     }
 
     /// Does one operation on both. Errors other than a full log and a dead chip are the log's mistake.
-    pub fn run(&mut self, log: &mut Log<'_, Pins<'_>>, op: Op, sync_each: bool) -> Result<(), Fail> {
+    pub fn run(&mut self, log: &mut Log<'_, Pins<'_>>, op: Op, sync_each: bool) -> Result<(), Code> {
         let geometry = log_geometry(log);
         self.announce(op, &geometry);
         let entries = self.maybe.entries.clone();
         let seqs = self.entries.len() as u64 + entries.len() as u64;
-        let done: Result<Option<u64>, Fail> = match op {
+        let done: Result<Option<u64>, Code> = match op {
             Op::Small | Op::Big => log.append(borrowed(&entries[0])).map(Some),
-            Op::Batch => log.append_batch(&entries.iter().map(borrowed).collect::<Vec<_>>()[..]).map(Some),
+            Op::Batch => log.append_batch(&Listed(&entries)).map(Some),
             Op::Pieces | Op::GivenUp => {
                 let whole = if op == Op::Pieces { entries[0].clone() } else { entry(1, 40, 1) };
                 let bytes = [whole.key.clone(), whole.value.clone()].concat();
@@ -218,7 +231,7 @@ impl Model {
                 self.keep(sync_each);
                 Ok(())
             }
-            Err(fail) if fail.code == Code::NoSpace => {
+            Err(fail) if fail == Code::NoSpace => {
                 self.maybe = Maybe::default();
                 Err(fail)
             }

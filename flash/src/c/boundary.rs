@@ -13,7 +13,7 @@ use super::types::{
     WAL_FLASH_BAD_BLOCK, WAL_FLASH_UNREADABLE, WalFlashConfig, WalFlashCursor, WalFlashDriver, WalFlashEntry, WalFlashError, WalStatus,
 };
 use crate::chip::{Chip, Fault};
-use crate::fail::{Fail, Result};
+use crate::fail::{Detail, Result};
 use crate::log::{Log, Settings};
 use crate::replay::Cursor;
 
@@ -109,21 +109,29 @@ impl Caller {
         Caller(PhantomData)
     }
 
-    /// Reports a result.
+    /// Reports the result of a call on a log.
     #[inline(never)]
-    pub(crate) fn report(&self, err: *mut WalFlashError, result: Result<WalStatus>) -> WalStatus {
+    pub(crate) fn report(&self, log: *mut WalFlash, err: *mut WalFlashError, result: Result<WalStatus>) -> WalStatus {
         match result {
             Ok(status) => status,
-            Err(fail) => {
-                let code = fail.code as i32;
-                let error = WalFlashError { seq: fail.seq, offset: fail.offset.into(), code, driver: fail.driver };
-                // SAFETY: NULL or the caller's to be written.
-                if let Some(err) = unsafe { err.as_mut() } {
-                    *err = error;
-                }
-                code
+            Err(code) => {
+                // SAFETY: as in `log`.
+                let detail =
+                    unsafe { log.as_ref() }.filter(|handle| handle.open == OPEN).map_or(Detail::default(), |handle| handle.log.detail());
+                self.fail(err, code, &detail)
             }
         }
+    }
+
+    /// Reports a failure.
+    #[inline(never)]
+    pub(crate) fn fail(&self, err: *mut WalFlashError, code: Code, detail: &Detail) -> WalStatus {
+        let code = code as i32;
+        // SAFETY: NULL or the caller's to be written.
+        if let Some(err) = unsafe { err.as_mut() } {
+            *err = WalFlashError { seq: detail.seq, offset: detail.offset.into(), code, driver: detail.driver };
+        }
+        code
     }
 
     /// Writes a result, where one is wanted.
@@ -141,22 +149,27 @@ impl Caller {
     }
 
     /// The log behind a handle.
+    #[inline(never)]
     pub(crate) fn log(&self, log: *mut WalFlash) -> Result<&mut FlashLog> {
         // SAFETY: NULL or what `wal_flash_init` returned, used by one thread at a time.
         match unsafe { log.as_mut() } {
-            None => Err(Fail::new(Code::Invalid)),
-            Some(handle) if handle.open != OPEN => Err(Fail::new(Code::Misuse)),
-            Some(handle) => Ok(&mut handle.log),
+            None => Err(Code::Invalid),
+            Some(handle) if handle.open != OPEN => Err(Code::Misuse),
+            Some(handle) => {
+                handle.log.forget_detail();
+                Ok(&mut handle.log)
+            }
         }
     }
 
     /// The caller's bytes.
+    #[inline(never)]
     pub(crate) fn bytes(&self, bytes: *const c_void, len: u32) -> Result<&[u8]> {
         if len == 0 {
             return Ok(&[]);
         }
         if bytes.is_null() || len > i32::MAX as u32 {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         // SAFETY: not NULL, and as many as the caller says.
         Ok(unsafe { slice::from_raw_parts(bytes.cast(), len as usize) })
@@ -168,7 +181,7 @@ impl Caller {
             return Ok(&mut []);
         }
         if bytes.is_null() || len > i32::MAX as u32 {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         // SAFETY: not NULL, and as large as the caller says.
         Ok(unsafe { slice::from_raw_parts_mut(bytes.cast(), len as usize) })
@@ -177,7 +190,7 @@ impl Caller {
     /// The entries of a batch.
     pub(crate) fn entries(&self, entries: *const WalFlashEntry, count: u32) -> Result<Batch<'_>> {
         if entries.is_null() || count == 0 || count > i32::MAX as u32 / size_of::<WalFlashEntry>() as u32 {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         // SAFETY: not NULL, and as many as the caller says.
         let entries = unsafe { slice::from_raw_parts(entries, count as usize) };
@@ -185,7 +198,7 @@ impl Caller {
             self.bytes(entry.key, entry.key_len)?;
             self.bytes(entry.value, entry.value_len)?;
             if entry.op > u32::from(u8::MAX) || entry.reserved != 0 {
-                return Err(Fail::new(Code::Invalid));
+                return Err(Code::Invalid);
             }
         }
         Ok(Batch { caller: self, entries })
@@ -194,7 +207,7 @@ impl Caller {
     /// Puts a cursor into the caller's memory.
     pub(crate) fn begin(&self, to: *mut WalFlashCursor, cursor: Cursor) -> Result<()> {
         if to.is_null() {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         // SAFETY: large and aligned enough, as is asserted where it is declared.
         unsafe { to.cast::<Cursor>().write(cursor) };
@@ -204,16 +217,17 @@ impl Caller {
     /// The cursor in the caller's memory.
     pub(crate) fn cursor(&self, cursor: *mut WalFlashCursor) -> Result<&mut Cursor> {
         // SAFETY: NULL or what `begin` wrote.
-        unsafe { cursor.cast::<Cursor>().as_mut() }.ok_or(Fail::new(Code::Invalid))
+        unsafe { cursor.cast::<Cursor>().as_mut() }.ok_or(Code::Invalid)
     }
 
     /// The driver, as a chip.
     pub(crate) fn chip(&self, driver: &WalFlashDriver) -> Result<Callbacks> {
         let is_whole = driver.read.is_some() && driver.program.is_some() && driver.erase.is_some();
-        if is_whole { Ok(Callbacks(*driver)) } else { Err(Fail::new(Code::Invalid)) }
+        if is_whole { Ok(Callbacks(*driver)) } else { Err(Code::Invalid) }
     }
 
     /// Lays a log out in the caller's memory. It is not open yet.
+    #[inline(never)]
     pub(crate) fn lay_out(
         &self,
         memory: *mut c_void,
@@ -223,10 +237,10 @@ impl Caller {
         sizes: &Sizes,
     ) -> Result<&mut WalFlash> {
         if memory.is_null() || memory.addr() & (align_of::<WalFlash>() - 1) != 0 {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         if len < sizes.total() {
-            return Err(Fail::new(Code::NoMemory));
+            return Err(Code::NoMemory);
         }
         let handle: *mut WalFlash = memory.cast();
         // SAFETY: one behind the other in memory that is aligned for the log, which comes first, and long enough for all; 4-byte words follow a type
@@ -240,7 +254,7 @@ impl Caller {
             let slots = slice::from_raw_parts_mut(slots, sizes.slots);
             let page = slice::from_raw_parts_mut(page, sizes.page);
             let window = slice::from_raw_parts_mut(window, sizes.window);
-            handle.write(WalFlash { open: 0, log: Log::new(chip, *settings, slots, page, window) });
+            handle.write(WalFlash { open: 0, log: Log::new(chip, settings, slots, page, window) });
             Ok(&mut *handle)
         }
     }
@@ -248,8 +262,8 @@ impl Caller {
 
 impl WalFlash {
     /// Opens it; only then can it be used.
-    pub(crate) fn open(&mut self) -> Result<*mut WalFlash> {
-        self.log.open()?;
+    pub(crate) fn open(&mut self, settings: &Settings) -> core::result::Result<*mut WalFlash, (Code, Detail)> {
+        self.log.open(settings).map_err(|code| (code, self.log.detail()))?;
         self.open = OPEN;
         Ok(self)
     }

@@ -13,13 +13,13 @@ use super::types::{
     WalFlashCursor, WalFlashEntry, WalFlashError, WalFlashRecord, WalFlashStat, WalStatus,
 };
 use crate::chip::{Chip, Fault, Geometry};
-use crate::fail::{Fail, Result};
+use crate::fail::{Detail, Result};
 use crate::log::Settings;
 
 /// Bytes of the window through which the log looks at the flash, at least.
 const WINDOW: usize = 128;
 
-const INVALID: Fail = Fail::new(Code::Invalid);
+const INVALID: Code = Code::Invalid;
 
 /// What a config says, checked.
 fn checked(config: &WalFlashConfig) -> Option<(Settings, Sizes)> {
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn wal_flash_init(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let open = || -> Result<WalStatus> {
+    let prepared = || -> Result<(&mut WalFlash, Settings)> {
         let config = caller.config(config).ok_or(INVALID)?;
         let (settings, mut sizes) = checked(config).ok_or(INVALID)?;
         let chip = caller.chip(&config.driver)?;
@@ -92,11 +92,19 @@ pub unsafe extern "C" fn wal_flash_init(
             return Err(INVALID);
         }
         sizes.window += size.saturating_sub(sizes.total());
-        let handle = caller.lay_out(memory, size, chip, &settings, &sizes)?;
-        caller.put(log, handle.open()?);
-        Ok(WAL_OK)
+        Ok((caller.lay_out(memory, size, chip, &settings, &sizes)?, settings))
     };
-    caller.report(err, open())
+    let opened = match prepared() {
+        Ok((handle, settings)) => handle.open(&settings),
+        Err(code) => Err((code, Detail::default())),
+    };
+    match opened {
+        Ok(handle) => {
+            caller.put(log, handle);
+            WAL_OK
+        }
+        Err((code, detail)) => caller.fail(err, code, &detail),
+    }
 }
 
 /// Erases every block of the log: whatever it held is gone, and the next wal_flash_init makes a
@@ -106,20 +114,29 @@ pub unsafe extern "C" fn wal_flash_init(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_format(config: *const WalFlashConfig, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let format = || -> Result<WalStatus> {
+    let mut detail = Detail::default();
+    let mut format = || -> Result<()> {
         let config = caller.config(config).ok_or(INVALID)?;
         let chip = caller.chip(&config.driver)?;
         checked(config).ok_or(INVALID)?;
-        for block in 0..config.block_count {
-            match chip.erase(block) {
-                Ok(()) | Err(Fault::BadBlock) => {}
-                Err(fault) => return Err(fault.into()),
+        for step in 0..=config.block_count {
+            match if step < config.block_count { chip.erase(step) } else { chip.sync() } {
+                Ok(()) => {}
+                Err(Fault::BadBlock) if step < config.block_count => {}
+                Err(fault) => {
+                    if let Fault::Driver(number) = fault {
+                        detail.driver = number;
+                    }
+                    return Err(Code::Io);
+                }
             }
         }
-        chip.sync()?;
-        Ok(WAL_OK)
+        Ok(())
     };
-    caller.report(err, format())
+    match format() {
+        Ok(()) => WAL_OK,
+        Err(code) => caller.fail(err, code, &detail),
+    }
 }
 
 /// Appends a record. It is durable when this returns, unless the config says WAL_FLASH_SYNC_LATER.
@@ -148,7 +165,7 @@ pub unsafe extern "C" fn wal_flash_append(
         caller.put(seq, log.append(entry)?);
         Ok(WAL_OK)
     };
-    caller.report(err, append())
+    caller.report(log, err, append())
 }
 
 /// Appends several records, all or none, with consecutive numbers.
@@ -171,7 +188,7 @@ pub unsafe extern "C" fn wal_flash_append_batch(
         caller.put(last_seq, log.append_batch(&entries)?);
         Ok(WAL_OK)
     };
-    caller.report(err, append())
+    caller.report(log, err, append())
 }
 
 /// Begins a record that is too large for the memory at hand. Its pieces follow with
@@ -186,7 +203,7 @@ pub unsafe extern "C" fn wal_flash_append_begin(log: *mut WalFlash, op: u8, key_
         caller.log(log)?.begin(op, key_len)?;
         Ok(WAL_OK)
     };
-    caller.report(err, begin())
+    caller.report(log, err, begin())
 }
 
 /// Adds a piece. An error leaves the record as it was: try again, or cancel.
@@ -200,7 +217,7 @@ pub unsafe extern "C" fn wal_flash_append_piece(log: *mut WalFlash, piece: *cons
         log.add(caller.bytes(piece, len)?)?;
         Ok(WAL_OK)
     };
-    caller.report(err, add())
+    caller.report(log, err, add())
 }
 
 /// Ends the record: now it is appended.
@@ -215,7 +232,7 @@ pub unsafe extern "C" fn wal_flash_append_end(log: *mut WalFlash, seq: *mut u64,
         caller.put(seq, caller.log(log)?.end()?);
         Ok(WAL_OK)
     };
-    caller.report(err, end())
+    caller.report(log, err, end())
 }
 
 /// Gives the record up: nothing of it was appended.
@@ -228,7 +245,7 @@ pub unsafe extern "C" fn wal_flash_append_cancel(log: *mut WalFlash, err: *mut W
         caller.log(log)?.cancel();
         Ok(WAL_OK)
     };
-    caller.report(err, cancel())
+    caller.report(log, err, cancel())
 }
 
 /// Everything appended is durable when this returns.
@@ -241,7 +258,7 @@ pub unsafe extern "C" fn wal_flash_sync(log: *mut WalFlash, err: *mut WalFlashEr
         caller.log(log)?.sync()?;
         Ok(WAL_OK)
     };
-    caller.report(err, sync())
+    caller.report(log, err, sync())
 }
 
 /// The host declares that its store durably holds every record with seq <= covered.
@@ -257,7 +274,7 @@ pub unsafe extern "C" fn wal_flash_checkpoint(log: *mut WalFlash, covered: u64, 
         caller.put(n, caller.log(log)?.checkpoint(covered)?);
         Ok(WAL_OK)
     };
-    caller.report(err, checkpoint())
+    caller.report(log, err, checkpoint())
 }
 
 /// Forgets every record with seq <= up_to.
@@ -276,7 +293,7 @@ pub unsafe extern "C" fn wal_flash_truncate(log: *mut WalFlash, up_to: u64, flag
         caller.log(log)?.truncate(up_to, flags & WAL_TRUNCATE_UNCHECKED != 0)?;
         Ok(WAL_OK)
     };
-    caller.report(err, truncate())
+    caller.report(log, err, truncate())
 }
 
 /// A replay of every record with seq > after_seq. Makes durable first what is not.
@@ -302,7 +319,7 @@ pub unsafe extern "C" fn wal_flash_replay_open(
         caller.begin(cursor, replay)?;
         Ok(WAL_OK)
     };
-    caller.report(err, open())
+    caller.report(log, err, open())
 }
 
 /// The next record. Its checksum was right; its bytes are read with wal_flash_replay_read.
@@ -330,7 +347,7 @@ pub unsafe extern "C" fn wal_flash_replay_next(
         caller.put(record, found);
         Ok(WAL_OK)
     };
-    caller.report(err, next())
+    caller.report(log, err, next())
 }
 
 /// Copies bytes of the record that wal_flash_replay_next returned last: key and value as one,
@@ -356,7 +373,7 @@ pub unsafe extern "C" fn wal_flash_replay_read(
         caller.put(copied, log.read(caller.cursor(cursor)?, from, caller.buffer(bytes, len)?)?);
         Ok(WAL_OK)
     };
-    caller.report(err, read())
+    caller.report(log, err, read())
 }
 
 /// Does a part of what the next append might have to do, at most one erasure. A host that calls
@@ -368,7 +385,7 @@ pub unsafe extern "C" fn wal_flash_replay_read(
 pub unsafe extern "C" fn wal_flash_prepare(log: *mut WalFlash, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
     let prepare = || -> Result<WalStatus> { Ok(if caller.log(log)?.prepare()? { WAL_OK } else { WAL_END }) };
-    caller.report(err, prepare())
+    caller.report(log, err, prepare())
 }
 
 /// Bytes of frames that can be appended before the log is full. A record takes 24 bytes beside
@@ -408,5 +425,5 @@ pub unsafe extern "C" fn wal_flash_stat(log: *mut WalFlash, stat: *mut WalFlashS
         caller.put(stat, found);
         Ok(WAL_OK)
     };
-    caller.report(err, read())
+    caller.report(log, err, read())
 }
