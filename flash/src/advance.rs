@@ -7,13 +7,13 @@ use wal_engine::error::Code;
 use wal_engine::format::constants::{CHIP_HEADER_LEN, OPEN_PAYLOAD_LEN, SEGMENT_HEADER_LEN};
 use wal_engine::format::control::{How, Link, Open};
 use wal_engine::format::flash::ChipHeader;
-use wal_engine::format::frame::{FrameHeader, Kind};
+use wal_engine::format::frame::Kind;
 use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::seq::Tail;
 
 use crate::body::Body;
 use crate::chip::Chip;
-use crate::fail::{Halt, Result};
+use crate::fail::{Halt, Miss, Result};
 use crate::log::{Active, BAD, FREE, Log};
 use crate::trail::{Point, is_state};
 
@@ -40,32 +40,20 @@ pub(crate) struct Ahead {
 }
 
 impl<C: Chip> Log<'_, C> {
-    /// How to go on so that `need` bytes fit.
+    /// How to go on so that `need` bytes fit. A log without segments begins with the plan as it is.
     #[inline(never)]
-    fn plan(&mut self, need: u32) -> Result<Plan> {
+    fn plan(&mut self, need: u32, plan: &mut Plan) -> Result<()> {
         let free = self.free();
         if free == 0 {
             return Err(Code::NoSpace);
         }
-        let mut plan = Plan {
-            open: Open {
-                first_seq: 1,
-                how: How::First,
-                link: Link::default(),
-                before: Tail::default(),
-                checkpoint: self.state.checkpoint,
-                epoch: self.epoch + u64::from(self.active.as_ref().is_none_or(|active| active.sealed)),
-            },
-            from: 0,
-            replaces: false,
-        };
-        let Some(active) = self.active.as_ref() else { return Ok(plan) };
-        let mut trail = self.desk.must_enter(active.slot, active.index)?;
-        let is_oldest = trail.open.before.seq <= self.state.floor;
-        let mut cut = trail.point;
+        let Some(active) = self.active.as_ref() else { return Ok(()) };
+        self.desk.must_enter(active.slot, active.index)?;
+        let is_oldest = self.desk.trail.before.seq <= self.state.floor;
         if is_oldest {
-            cut = trail.last_point(&mut self.desk, active.tip.at, self.state.floor)?;
+            self.desk.last_point(active.tip.at, self.state.floor)?;
         }
+        let mut cut = &self.desk.trail.point;
         let pending = self.pending();
         let replaced = self.live(active).min(active.tip.at - cut.at) + pending;
         let linked = active.tip.at - active.safe.at + pending;
@@ -81,20 +69,20 @@ impl<C: Chip> Log<'_, C> {
             if !can_link {
                 return Err(Code::NoSpace);
             }
-            cut = active.safe;
+            cut = &active.safe;
         }
         plan.from = cut.at;
         plan.open.how = How::Recovered;
         if plan.replaces && !is_oldest {
             // It takes the old one's place.
-            plan.open.link = trail.open.link;
-            plan.open.before = trail.open.before;
+            plan.open.link = self.desk.trail.link;
+            plan.open.before = self.desk.trail.before;
         } else {
             plan.open.link = Link { index: active.index, end: cut.at, last_frame: cut.last_frame, last_crc: cut.last_crc };
             plan.open.before = cut.tail;
         }
         plan.open.first_seq = plan.open.before.seq + 1;
-        Ok(plan)
+        Ok(())
     }
 
     /// Goes on in a fresh segment in which `need` bytes fit beside what it has to keep.
@@ -111,7 +99,19 @@ impl<C: Chip> Log<'_, C> {
     #[inline(never)]
     fn try_advance(&mut self, need: u32) -> Result<bool> {
         // Before anything is erased: a log that is full stays as it is.
-        let plan = self.plan(need)?;
+        let mut plan = Plan {
+            open: Open {
+                first_seq: 1,
+                how: How::First,
+                link: Link::default(),
+                before: Tail::default(),
+                checkpoint: self.state.checkpoint,
+                epoch: self.epoch + u64::from(self.active.as_ref().is_none_or(|active| active.sealed)),
+            },
+            from: 0,
+            replaces: false,
+        };
+        self.plan(need, &mut plan)?;
         while self.ahead.index == 0 {
             if !self.prepare_step()? {
                 return Ok(false);
@@ -170,7 +170,12 @@ impl<C: Chip> Log<'_, C> {
         let done = if ahead.erased < self.geometry().segment_blocks {
             if ahead.erased == 0 {
                 // Counted before the count is gone.
-                ahead.erasures = self.desk.headers(slot)?.map_or(self.most_erasures, |(_, chip)| chip.erasures).saturating_add(1);
+                ahead.erasures = match self.desk.headers(slot) {
+                    Ok((_, chip)) => chip.erasures,
+                    Err(Miss::None) => self.most_erasures,
+                    Err(Miss::Fail(code)) => return Err(code),
+                }
+                .saturating_add(1);
                 self.most_erasures = self.most_erasures.max(ahead.erasures);
             }
             ahead.erased += 1;
@@ -284,9 +289,10 @@ impl<C: Chip> Log<'_, C> {
         let Some(source) = self.active.as_ref() else { return Ok(()) };
         let group = if self.pieces { source.group } else { source.end };
         let skipped = (active.first_seq - source.first_seq) as u32;
-        let mut trail = self.desk.must_enter(source.slot, source.index)?;
-        while trail.walk.offset() < source.end {
-            let mut frame = trail.must(&mut self.desk)?;
+        self.desk.must_enter(source.slot, source.index)?;
+        while self.desk.trail.walk.offset() < source.end {
+            self.desk.must_advance()?;
+            let mut frame = self.desk.frame;
             let at = frame.offset;
             if at < plan.from || is_state(&frame.header) || (at >= source.tip.at && at < group) {
                 continue;
@@ -294,12 +300,11 @@ impl<C: Chip> Log<'_, C> {
             if at == group {
                 active.group = active.end;
             }
-            let relative_seq = frame.header.relative_seq - skipped;
-            let header = FrameHeader { relative_seq, watermark: 0, ..frame.header };
-            frame.crc = self.desk.copy((source.slot, &frame), active.index, active.slot, active.end, &header)?;
+            frame.header.relative_seq -= skipped;
+            frame.header.watermark = 0;
+            frame.crc = self.desk.copy(source.slot, active.index, active.slot, active.end, &frame.header)?;
             frame.offset = active.end;
-            frame.header = header;
-            active.pass(&frame, active.end + self.desk.geometry.aligned(header.len()));
+            active.pass(&frame, active.end + self.desk.geometry.aligned(frame.header.len()));
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Where bytes are read and written: the chip, the window through which it is looked at, and the page in which units are put together.
 
+use core::convert::Infallible;
+
 use wal_engine::config::Offset;
 use wal_engine::error::Code;
 use wal_engine::format::checksum::Running;
 use wal_engine::format::constants::{CHIP_HEADER_LEN, FRAME_ALIGN, FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use wal_engine::format::flash::ChipHeader;
-use wal_engine::format::frame::{FrameHeader, padded};
+use wal_engine::format::frame::{FrameHeader, Kind, padded};
 use wal_engine::format::segment_header::{BadHeader, SegmentHeader, Shape};
 use wal_engine::segment::payload::Pieces;
 use wal_engine::segment::scan::{self, Frame, Walk};
@@ -13,7 +15,8 @@ use wal_engine::seq::Seq;
 
 use crate::body::Body;
 use crate::chip::{Chip, Fault, Geometry};
-use crate::fail::{Detail, Halt, Result};
+use crate::fail::{Detail, Halt, Miss, Result};
+use crate::trail::Trail;
 
 /// What is compared at once.
 const CHUNK: usize = 32;
@@ -25,8 +28,14 @@ pub(crate) struct Desk<'m, C> {
     pub(crate) seed_base: u32,
     /// Whether what was programmed is read back.
     verify: bool,
+    /// Whether the driver failed to read, which nobody has been told yet.
+    trouble: bool,
     /// About the last failure.
     pub(crate) detail: Detail,
+    /// Where the walk through a segment is.
+    pub(crate) trail: Trail,
+    /// The frame that was found last.
+    pub(crate) frame: Frame,
     window: &'m mut [u8],
     /// What the window holds: from here,
     held: u32,
@@ -39,7 +48,7 @@ pub(crate) struct Desk<'m, C> {
     target: u32,
 }
 
-/// A segment as a scan sees it. What cannot be read is not there.
+/// A segment as a scan sees it. What cannot be read is not there; whether that is the driver's fault is for `calm` to say.
 struct Segment<'d, 'm, C> {
     desk: &'d mut Desk<'m, C>,
     /// Where it begins.
@@ -47,19 +56,19 @@ struct Segment<'d, 'm, C> {
 }
 
 impl<C: Chip> scan::View for Segment<'_, '_, C> {
-    type Error = Code;
+    type Error = Infallible;
 
-    fn bytes(&mut self, offset: Offset, len: usize) -> Result<Option<&[u8]>> {
-        self.desk.bytes(self.base + offset, len)
+    fn bytes(&mut self, offset: Offset, len: usize) -> core::result::Result<Option<&[u8]>, Infallible> {
+        Ok(self.desk.bytes(self.base + offset, len))
     }
 
     #[inline(never)]
-    fn checksum(&mut self, offset: Offset, len: Offset) -> Result<Option<u32>> {
+    fn checksum(&mut self, offset: Offset, len: Offset) -> core::result::Result<Option<u32>, Infallible> {
         let mut running = Running::new();
         let (mut at, end) = (self.base + offset, self.base + offset + len);
         while at < end {
             let len = (end - at).min(self.desk.window.len() as u32);
-            match self.desk.bytes(at, len as usize)? {
+            match self.desk.bytes(at, len as usize) {
                 Some(bytes) => running.update(bytes),
                 None => return Ok(None),
             }
@@ -72,8 +81,23 @@ impl<C: Chip> scan::View for Segment<'_, '_, C> {
 impl<'m, C: Chip> Desk<'m, C> {
     /// `page` is a multiple of the chip's unit, and of 8; `window` takes each of the log's own structures.
     pub(crate) fn new(chip: C, geometry: Geometry, seed_base: u32, verify: bool, page: &'m mut [u8], window: &'m mut [u8]) -> Desk<'m, C> {
-        let detail = Detail::default();
-        Desk { chip, geometry, seed_base, verify, detail, window, held: 0, held_len: 0, page, filled: 0, target: 0 }
+        let header = FrameHeader { payload_crc: 0, payload_len: 0, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind: Kind::Record };
+        Desk {
+            chip,
+            geometry,
+            seed_base,
+            verify,
+            trouble: false,
+            detail: Detail::default(),
+            trail: Trail::default(),
+            frame: Frame { offset: 0, header, crc: 0, records: 0 },
+            window,
+            held: 0,
+            held_len: 0,
+            page,
+            filled: 0,
+            target: 0,
+        }
     }
 
     /// Where a byte of a segment stands on the chip.
@@ -117,28 +141,37 @@ impl<'m, C: Chip> Desk<'m, C> {
 
     /// The bytes at a place of the chip, at most as many as the window holds; `None` if they cannot be read.
     #[inline(never)]
-    pub(crate) fn bytes(&mut self, place: u32, len: usize) -> Result<Option<&[u8]>> {
+    pub(crate) fn bytes(&mut self, place: u32, len: usize) -> Option<&[u8]> {
         if place < self.held || place + len as u32 > self.held + self.held_len {
             // As much as there is room for. What can be read must not suffer from its neighbour.
             let most = (self.geometry.whole() - place).min(self.window.len() as u32);
-            if !self.fill(place, most)? && !self.fill(place, len as u32)? {
-                return Ok(None);
+            if !self.fill(place, most) && !self.fill(place, len as u32) {
+                return None;
             }
         }
         let from = (place - self.held) as usize;
-        Ok(self.window.get(from..from + len))
+        self.window.get(from..from + len)
     }
 
     #[inline(never)]
-    fn fill(&mut self, place: u32, len: u32) -> Result<bool> {
+    fn fill(&mut self, place: u32, len: u32) -> bool {
         self.held = place;
         self.held_len = 0;
         match self.chip.read(place, self.window.get_mut(..len as usize).unwrap_or_default()) {
             Ok(()) => self.held_len = len,
-            Err(fault @ Fault::Driver(_)) => return Err(self.io(fault)),
-            Err(_) => return Ok(false),
+            Err(Fault::Driver(number)) => {
+                self.trouble = true;
+                self.detail.driver = number;
+            }
+            Err(_) => {}
         }
-        Ok(true)
+        self.held_len > 0
+    }
+
+    /// Whether the driver could be asked: nothing may be concluded before this has been.
+    #[inline(never)]
+    pub(crate) fn calm(&mut self) -> Result<()> {
+        if core::mem::take(&mut self.trouble) { Err(Code::Io) } else { Ok(()) }
     }
 
     /// What stands there was read before: if it cannot be read now, that is damage.
@@ -165,42 +198,61 @@ impl<'m, C: Chip> Desk<'m, C> {
         }
     }
 
-    /// The next frame of a walk through a segment, if what stands there is one.
+    /// Finds the next frame of a walk through a segment.
     #[inline(never)]
-    pub(crate) fn step(&mut self, slot: u32, walk: &mut Walk) -> Result<Option<Frame>> {
+    pub(crate) fn step(&mut self, slot: u32, walk: &mut Walk) -> core::result::Result<(), Miss> {
         let base = self.place(slot, 0);
-        Ok(walk.next(&mut Segment { desk: self, base })?.ok())
+        let Ok(found) = walk.next(&mut Segment { desk: self, base });
+        self.calm()?;
+        self.frame = found.map_err(|_| Miss::None)?;
+        Ok(())
     }
 
     /// The highest watermark among the headers behind `from`.
     #[inline(never)]
     pub(crate) fn watermark_behind(&mut self, slot: u32, index: u32, from: u32, relative: u32) -> Result<u32> {
         let (base, shape) = (self.place(slot, 0), self.shape(index));
-        scan::watermark_behind(&mut Segment { desk: self, base }, shape, from, relative)
+        let Ok(mark) = scan::watermark_behind(&mut Segment { desk: self, base }, shape, from, relative);
+        self.calm()?;
+        Ok(mark)
     }
 
-    /// A segment's headers; `None` if nothing valid stands there.
+    /// A segment's headers, which must be those of a log of this shape.
     #[inline(never)]
-    pub(crate) fn headers(&mut self, slot: u32) -> Result<Option<(SegmentHeader, ChipHeader)>> {
-        let Some(bytes) = self.bytes(self.place(slot, 0), SEGMENT_HEADER_LEN + CHIP_HEADER_LEN)? else { return Ok(None) };
-        let Some(chip) = bytes.last_chunk().and_then(ChipHeader::decode) else { return Ok(None) };
-        match SegmentHeader::decode(bytes) {
-            Ok(header) => Ok(Some((header, chip))),
-            Err(BadHeader::Damaged) => Ok(None),
-            Err(BadHeader::Newer) => Err(self.fail(Code::Format, slot, 0)),
-        }
+    pub(crate) fn headers(&mut self, slot: u32) -> core::result::Result<(SegmentHeader, ChipHeader), Miss> {
+        let found = self.bytes(self.place(slot, 0), SEGMENT_HEADER_LEN + CHIP_HEADER_LEN);
+        let chip = found.and_then(|bytes| bytes.last_chunk()).and_then(ChipHeader::decode);
+        let header = found.map_or(Err(BadHeader::Damaged), SegmentHeader::decode);
+        self.calm()?;
+        let (Ok(header), Some(chip)) = (header, chip) else {
+            return Err(if chip.is_some() && header == Err(BadHeader::Newer) {
+                self.fail(Code::Format, slot, 0).into()
+            } else {
+                Miss::None
+            });
+        };
+        let (shape, geometry) = (self.shape(header.index), &self.geometry);
+        let agrees = header.capacity == shape.capacity
+            && header.write_unit == shape.write_unit
+            && header.data_start == shape.data_start
+            && (chip.block_bytes, chip.blocks, chip.slot, chip.erased) == (geometry.block_bytes, geometry.blocks, slot, geometry.erased);
+        if agrees { Ok((header, chip)) } else { Err(self.fail(Code::Invalid, slot, 0).into()) }
     }
 
-    /// The header of the frame at `offset` if it is valid by itself, and its checksum.
+    /// Finds the frame at `offset`, whose header is valid by itself.
     #[inline(never)]
-    pub(crate) fn frame_header(&mut self, slot: u32, index: u32, offset: u32) -> Result<Option<(FrameHeader, u32)>> {
+    pub(crate) fn frame_at(&mut self, slot: u32, index: u32, offset: u32) -> core::result::Result<(), Miss> {
         let shape = self.shape(index);
         if offset > shape.capacity - FRAME_HEADER_LEN as u32 {
-            return Ok(None);
+            return Err(Miss::None);
         }
-        let Some(bytes) = self.bytes(self.place(slot, offset), FRAME_HEADER_LEN)? else { return Ok(None) };
-        let header = FrameHeader::decode(shape.seed, shape.capacity, offset, bytes);
-        Ok(header.map(|header| (header, FrameHeader::stored_crc(bytes))))
+        let found = self.bytes(self.place(slot, offset), FRAME_HEADER_LEN).and_then(|bytes| {
+            let header = FrameHeader::decode(shape.seed, shape.capacity, offset, bytes)?;
+            Some(Frame { offset, header, crc: FrameHeader::stored_crc(bytes), records: 0 })
+        });
+        self.calm()?;
+        self.frame = found.ok_or(Miss::None)?;
+        Ok(())
     }
 
     // Writing.
@@ -311,18 +363,11 @@ impl<'m, C: Chip> Desk<'m, C> {
         Ok(crc)
     }
 
-    /// Writes a frame with the payload of `from`, which stands in another segment.
+    /// Writes a frame with the payload of the frame that was found last, in the slot `from`.
     #[inline(never)]
-    pub(crate) fn copy(
-        &mut self,
-        from: (u32, &Frame),
-        index: u32,
-        slot: u32,
-        at: u32,
-        header: &FrameHeader,
-    ) -> core::result::Result<u32, Halt> {
+    pub(crate) fn copy(&mut self, from: u32, index: u32, slot: u32, at: u32, header: &FrameHeader) -> core::result::Result<u32, Halt> {
         let crc = self.begin(index, slot, at, header)?;
-        let mut place = self.place(from.0, from.1.payload());
+        let mut place = self.place(from, self.frame.payload());
         let end = place + padded(header.payload_len);
         let mut running = Running::new();
         while place < end {
@@ -340,7 +385,7 @@ impl<'m, C: Chip> Desk<'m, C> {
         }
         if running.finish() != header.payload_crc {
             // It was right a moment ago.
-            return Err(self.damage(from.0, from.1.offset, 0).into());
+            return Err(self.damage(from, self.frame.offset, 0).into());
         }
         self.finish()?;
         Ok(crc)

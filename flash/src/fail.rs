@@ -17,6 +17,20 @@ pub struct Detail {
     pub driver: i32,
 }
 
+/// Why something was not found.
+pub(crate) enum Miss {
+    /// It is not there.
+    None,
+    /// The call fails.
+    Fail(Code),
+}
+
+impl From<Code> for Miss {
+    fn from(code: Code) -> Miss {
+        Miss::Fail(code)
+    }
+}
+
 /// Why something was not written.
 pub(crate) enum Halt {
     /// The block is worn out; another one may do.

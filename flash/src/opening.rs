@@ -3,17 +3,15 @@
 use wal_engine::error::Code;
 use wal_engine::format::checksum;
 use wal_engine::format::constants::{CHECKPOINT_VALUE_LEN, FRAME_HEADER_LEN, KIND_OPEN, OPEN_PAYLOAD_LEN, STATE_PAYLOAD_LEN};
-use wal_engine::format::control::{Checkpoint, Link, Open};
-use wal_engine::format::flash::{ChipHeader, State};
+use wal_engine::format::control::{Checkpoint, Open};
+use wal_engine::format::flash::State;
 use wal_engine::format::frame::FrameHeader;
-use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::protocol::gap::{self, Extent};
 use wal_engine::protocol::torn::{Verdict, verdict};
-use wal_engine::segment::scan::Frame;
 use wal_engine::seq::Seq;
 
 use crate::chip::Chip;
-use crate::fail::Result;
+use crate::fail::{Miss, Result};
 use crate::log::{Active, BAD, FREE, Log, Settings};
 use crate::trail::is_state;
 
@@ -40,14 +38,6 @@ impl<C: Chip> Log<'_, C> {
         gap::check(after, extent).map_err(|error| self.refuse(error))
     }
 
-    fn agrees(&self, slot: u32, header: &SegmentHeader, chip: &ChipHeader) -> bool {
-        let geometry = self.geometry();
-        header.capacity == geometry.segment_bytes()
-            && header.write_unit == geometry.unit
-            && header.data_start == geometry.data_start()
-            && (chip.block_bytes, chip.blocks, chip.slot, chip.erased) == (geometry.block_bytes, geometry.blocks, slot, geometry.erased)
-    }
-
     /// Fills the table of slots; the slot of the last segment that counts.
     #[inline(never)]
     fn survey(&mut self) -> Result<Option<u32>> {
@@ -55,14 +45,19 @@ impl<C: Chip> Log<'_, C> {
         let slots = self.slots.len() as u32;
         for slot in 0..slots {
             self.set_slot(slot, FREE);
-            let Some((header, chip)) = self.desk.headers(slot)? else { continue };
-            if !self.agrees(slot, &header, &chip) {
-                return Err(self.desk.fail(Code::Invalid, slot, 0));
-            }
+            let (header, chip) = match self.desk.headers(slot) {
+                Ok(found) => found,
+                Err(Miss::None) => continue,
+                Err(Miss::Fail(code)) => return Err(code),
+            };
             self.next_index = self.next_index.max(header.index.saturating_add(1));
             self.most_erasures = self.most_erasures.max(chip.erasures);
             let seed_base = core::mem::replace(&mut self.desk.seed_base, header.seed.wrapping_sub(header.index));
-            let counts = self.desk.enter(slot, header.index)?.is_some();
+            let counts = match self.desk.enter(slot, header.index) {
+                Ok(()) => true,
+                Err(Miss::None) => false,
+                Err(Miss::Fail(code)) => return Err(code),
+            };
             if counts {
                 if last_index != FREE && self.log_id != header.log_id {
                     return Err(self.desk.damage(slot, 0, 0));
@@ -88,77 +83,89 @@ impl<C: Chip> Log<'_, C> {
     #[inline(never)]
     fn was_lost(&mut self, slot: u32, last_index: u32) -> Result<bool> {
         let start = self.geometry().data_start();
-        if let Some((header, _)) = self.desk.headers(slot)? {
-            if last_index != FREE && (self.log_id != header.log_id || last_index >= header.index) {
-                return Ok(false);
+        match self.desk.headers(slot) {
+            Ok((header, _)) => {
+                if last_index != FREE && (self.log_id != header.log_id || last_index >= header.index) {
+                    return Ok(false);
+                }
+                // Its own seed, which is the log's if there is one.
+                let seed_base = core::mem::replace(&mut self.desk.seed_base, header.seed.wrapping_sub(header.index));
+                let mark = self.desk.watermark_behind(slot, header.index, start, 0);
+                self.desk.seed_base = seed_base;
+                return Ok(mark? > 0);
             }
-            // Its own seed, which is the log's if there is one.
-            let seed_base = core::mem::replace(&mut self.desk.seed_base, header.seed.wrapping_sub(header.index));
-            let mark = self.desk.watermark_behind(slot, header.index, start, 0);
-            self.desk.seed_base = seed_base;
-            return Ok(mark? > 0);
+            Err(Miss::None) => {}
+            Err(Miss::Fail(code)) => return Err(code),
         }
         // Its headers are durable before anything else is written, and gone first when it is erased.
         let shape = self.desk.shape(last_index);
         let reach = self.slots.len() as u32 * 2 + 8;
-        let Some(bytes) = self.desk.bytes(self.desk.place(slot, start), FRAME_HEADER_LEN + OPEN_PAYLOAD_LEN)? else { return Ok(false) };
-        let Some((front, payload)) = bytes.split_at_checked(FRAME_HEADER_LEN) else { return Ok(false) };
-        if front.last() != Some(&KIND_OPEN) {
-            return Ok(false);
-        }
-        if last_index == FREE {
+        let bytes = self.desk.bytes(self.desk.place(slot, start), FRAME_HEADER_LEN + OPEN_PAYLOAD_LEN).unwrap_or_default();
+        let (front, payload) = bytes.split_at_checked(FRAME_HEADER_LEN).unwrap_or_default();
+        let is_lost = if front.last() != Some(&KIND_OPEN) {
+            false
+        } else if last_index == FREE {
             let crc = checksum::of(payload).to_le_bytes();
-            return Ok(front.get(4..8) == Some(&crc) && Open::decode(payload).is_some());
-        }
-        let is_header = |seed: u32| FrameHeader::decode(seed, shape.capacity, start, front).is_some();
-        Ok((1..=reach).any(|later| is_header(shape.seed.wrapping_add(later))))
+            front.get(4..8) == Some(&crc) && Open::decode(payload).is_some()
+        } else {
+            (1..=reach).any(|later| FrameHeader::decode(shape.seed.wrapping_add(later), shape.capacity, start, front).is_some())
+        };
+        self.desk.calm()?;
+        Ok(is_lost)
     }
 
     /// Walks through the last segment to its end: it is the active one.
     #[inline(never)]
     fn scan(&mut self, slot: u32) -> Result<()> {
         let index = self.index_of(slot);
-        let mut trail = self.desk.must_enter(slot, index)?;
-        self.epoch = trail.open.epoch;
-        self.state.checkpoint = trail.open.checkpoint;
-        let mut active = Active::new(slot, index, trail.point);
+        self.desk.must_enter(slot, index)?;
+        self.epoch = self.desk.trail.epoch;
+        self.state.checkpoint = self.desk.trail.checkpoint;
+        let mut active = Active::new(slot, index, self.desk.trail.point);
         // What a crash left behind the tip looks erased, and need not be.
         active.sealed = true;
-        while let Some(frame) = trail.next(&mut self.desk)? {
-            active.pass(&frame, trail.walk.offset());
-            self.learn(slot, &frame)?;
+        loop {
+            match self.desk.advance() {
+                Ok(()) => {}
+                Err(Miss::None) => break,
+                Err(Miss::Fail(code)) => return Err(code),
+            }
+            active.pass(&self.desk.frame, self.desk.trail.walk.offset());
+            self.learn(slot)?;
         }
-        let stop = trail.walk.offset();
-        let behind = self.desk.watermark_behind(slot, index, stop, trail.walk.records())?;
+        let stop = self.desk.trail.walk.offset();
+        let behind = self.desk.watermark_behind(slot, index, stop, self.desk.trail.walk.records())?;
         if verdict(stop, behind) == Verdict::Rotten {
             return Err(self.desk.damage(slot, stop, active.tip.tail.seq + 1));
         }
         active.mark = active.mark.max(behind);
-        active.safe = self.desk.must_enter(slot, index)?.last_point(&mut self.desk, active.mark, Seq::MAX)?;
+        self.desk.must_enter(slot, index)?;
+        self.desk.last_point(active.mark, Seq::MAX)?;
+        active.safe = self.desk.trail.point;
         self.shown = active.tip.at;
         self.durable = active.tip.tail.seq;
         self.active = Some(active);
         Ok(())
     }
 
-    /// What a frame says about floor and checkpoint.
+    /// What the frame that was found last says about floor and checkpoint.
     #[inline(never)]
-    fn learn(&mut self, slot: u32, frame: &Frame) -> Result<()> {
-        let place = self.desk.place(slot, frame.payload());
-        if is_state(&frame.header) {
-            if let Some(state) = self.desk.bytes(place, STATE_PAYLOAD_LEN)?.and_then(State::decode) {
+    fn learn(&mut self, slot: u32) -> Result<()> {
+        let place = self.desk.place(slot, self.desk.frame.payload());
+        if is_state(&self.desk.frame.header) {
+            if let Some(state) = self.desk.bytes(place, STATE_PAYLOAD_LEN).and_then(State::decode) {
                 if state.floor >= self.state.floor {
                     self.state.floor = state.floor;
                     self.state.forgotten_data = state.forgotten_data;
                 }
                 self.adopt(state.checkpoint);
             }
-        } else if frame.header.is_checkpoint()
-            && let Some(checkpoint) = self.desk.bytes(place, CHECKPOINT_VALUE_LEN)?.and_then(Checkpoint::decode)
+        } else if self.desk.frame.header.is_checkpoint()
+            && let Some(checkpoint) = self.desk.bytes(place, CHECKPOINT_VALUE_LEN).and_then(Checkpoint::decode)
         {
             self.adopt(checkpoint);
         }
-        Ok(())
+        self.desk.calm()
     }
 
     pub(crate) fn adopt(&mut self, checkpoint: Checkpoint) {
@@ -193,30 +200,28 @@ impl<C: Chip> Log<'_, C> {
         let (mut slot, mut index) = (active.slot, active.index);
         self.free_between(index, BAD);
         loop {
-            let Open { before, link, .. } = self.desk.must_enter(slot, index)?.open;
-            if before.seq <= self.state.floor {
+            self.desk.must_enter(slot, index)?;
+            if self.desk.trail.before.seq <= self.state.floor {
                 break;
             }
             let lost_seq = self.state.floor + 1;
+            let link = self.desk.trail.link;
             slot = match self.find(link.index) {
                 Some(slot) if link.index < index => slot,
                 _ => return Err(self.desk.damage(0, 0, lost_seq)),
             };
             self.free_between(link.index, index);
             index = link.index;
-            if !self.ends(slot, &link)? {
-                return Err(self.desk.damage(slot, link.last_frame, lost_seq));
+            let ends = self.desk.frame_at(slot, index, link.last_frame);
+            let next = self.desk.shape(index).next_frame(self.desk.frame.end());
+            match ends {
+                Ok(()) if self.desk.frame.crc == link.last_crc && next == link.end => {}
+                Err(Miss::Fail(code)) => return Err(code),
+                _ => return Err(self.desk.damage(slot, link.last_frame, lost_seq)),
             }
         }
         self.free_between(FREE, index);
         self.oldest = index;
         Ok(())
-    }
-
-    /// Whether the segment that a link leads to ends as the link says.
-    fn ends(&mut self, slot: u32, link: &Link) -> Result<bool> {
-        let shape = self.desk.shape(link.index);
-        let last = self.desk.frame_header(slot, link.index, link.last_frame)?;
-        Ok(last.is_some_and(|(last, crc)| crc == link.last_crc && shape.next_frame(link.last_frame + last.len()) == link.end))
     }
 }

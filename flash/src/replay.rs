@@ -3,14 +3,13 @@
 use wal_engine::error::Code;
 use wal_engine::format::batch::{self, BatchEntry};
 use wal_engine::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN};
-use wal_engine::format::frame::{FrameHeader, Kind};
-use wal_engine::segment::scan::{Frame, Walk};
+use wal_engine::format::frame::Kind;
+use wal_engine::segment::scan::Walk;
 use wal_engine::seq::{self, Seq};
 
 use crate::chip::Chip;
-use crate::fail::Result;
+use crate::fail::{Miss, Result};
 use crate::log::{BAD, FREE, Log};
-use crate::trail::Trail;
 
 /// A record, without its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,31 +73,30 @@ pub struct Cursor {
 }
 
 impl<C: Chip> Log<'_, C> {
-    /// The segment behind the one with this index.
+    /// Enters the segment behind the one with this index.
     #[inline(never)]
-    pub(crate) fn after(&mut self, index: u32) -> Result<Option<Trail>> {
-        let next = self.slots.iter().copied().filter(|&entry| entry > index && entry < BAD).min().unwrap_or(FREE);
-        match self.find(next) {
-            Some(slot) if next != FREE => self.desk.must_enter(slot, next).map(Some),
-            _ => Ok(None),
-        }
+    pub(crate) fn after(&mut self, index: u32) -> core::result::Result<(), Miss> {
+        let next = self.slots.iter().copied().filter(|&entry| entry > index && entry < BAD).min().ok_or(Miss::None)?;
+        let slot = self.find(next).ok_or(Miss::None)?;
+        Ok(self.desk.must_enter(slot, next)?)
     }
 
-    /// The segment in which `seq` stands, or would, and where it ends.
+    /// Enters the segment in which `seq` stands, or would; where it ends.
     #[inline(never)]
-    pub(crate) fn locate(&mut self, seq: Seq) -> Result<(Trail, u32)> {
+    pub(crate) fn locate(&mut self, seq: Seq) -> Result<u32> {
         let mut index = self.oldest;
-        let mut end = self.shown;
         // Forwards, until the next one begins behind it.
-        while let Some(next) = self.after(index)? {
-            if next.open.before.seq >= seq {
-                end = next.open.link.end;
-                break;
+        let end = loop {
+            match self.after(index) {
+                Ok(()) if self.desk.trail.before.seq >= seq => break self.desk.trail.link.end,
+                Ok(()) => index = self.index_of(self.desk.trail.slot),
+                Err(Miss::None) => break self.shown,
+                Err(Miss::Fail(code)) => return Err(code),
             }
-            index = self.index_of(next.slot);
-        }
+        };
         let slot = self.find(index).ok_or(Code::NotFound)?;
-        Ok((self.desk.must_enter(slot, index)?, end))
+        self.desk.must_enter(slot, index)?;
+        Ok(end)
     }
 
     /// A cursor in front of the first record above `after`.
@@ -133,12 +131,12 @@ impl<C: Chip> Log<'_, C> {
             return Err(Code::Gap);
         }
         cursor.next = cursor.next.max(self.state.floor + 1);
-        let (trail, end) = self.locate(cursor.next)?;
+        cursor.end = self.locate(cursor.next)?;
+        let trail = &self.desk.trail;
         cursor.generation = self.generation;
         cursor.index = self.index_of(trail.slot);
         cursor.slot = trail.slot;
-        cursor.first_seq = trail.open.first_seq;
-        cursor.end = end;
+        cursor.first_seq = trail.before.seq + 1;
         cursor.walk = trail.walk;
         cursor.batch = Reading::default();
         Ok(())
@@ -160,9 +158,10 @@ impl<C: Chip> Log<'_, C> {
                 self.next_entry(cursor)?
             } else if cursor.walk.offset() < end {
                 let at = cursor.walk.offset();
-                match self.desk.step(cursor.slot, &mut cursor.walk)? {
-                    Some(frame) => self.take(cursor, &frame)?,
-                    None => return Err(self.desk.damage(cursor.slot, at, cursor.next)),
+                match self.desk.step(cursor.slot, &mut cursor.walk) {
+                    Ok(()) => self.take(cursor)?,
+                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, at, cursor.next)),
+                    Err(Miss::Fail(code)) => return Err(code),
                 }
             } else if is_last {
                 return Ok(None);
@@ -181,9 +180,10 @@ impl<C: Chip> Log<'_, C> {
         }
     }
 
-    /// Whether a frame makes a record whole.
+    /// Whether the frame that was found last makes a record whole.
     #[inline(never)]
-    fn take(&mut self, cursor: &mut Cursor, frame: &Frame) -> Result<bool> {
+    fn take(&mut self, cursor: &mut Cursor) -> Result<bool> {
+        let frame = &self.desk.frame;
         let header = &frame.header;
         let record = &mut cursor.record;
         let is_first = !matches!(header.kind, Kind::Middle | Kind::Last);
@@ -209,7 +209,7 @@ impl<C: Chip> Log<'_, C> {
         }
         match record.value_len.checked_sub(record.key_len) {
             Some(len) => record.value_len = len,
-            None => return Err(self.desk.damage(cursor.slot, frame.offset, record.seq)),
+            None => return Err(self.desk.damage(cursor.slot, self.desk.frame.offset, record.seq)),
         }
         Ok(true)
     }
@@ -219,10 +219,11 @@ impl<C: Chip> Log<'_, C> {
     fn next_entry(&mut self, cursor: &mut Cursor) -> Result<bool> {
         let Reading { frame, index, count, at } = cursor.batch;
         let offset = frame + FRAME_HEADER_LEN as u32 + batch::table_len(index.into()) as u32;
-        let Some(bytes) = self.desk.bytes(self.desk.place(cursor.slot, offset), BATCH_ENTRY_LEN)? else {
+        let entry = self.desk.bytes(self.desk.place(cursor.slot, offset), BATCH_ENTRY_LEN).map(BatchEntry::decode);
+        self.desk.calm()?;
+        let Some(BatchEntry { key_len, value_len, op }) = entry else {
             return Err(self.desk.damage(cursor.slot, offset, cursor.next));
         };
-        let BatchEntry { key_len, value_len, op } = BatchEntry::decode(bytes);
         let len = key_len + value_len;
         let batch_last_seq = cursor.record.batch_last_seq;
         cursor.record = Record { seq: batch_last_seq + 1 - u64::from(count - index), batch_last_seq, key_len, value_len, op };
@@ -248,11 +249,13 @@ impl<C: Chip> Log<'_, C> {
             if skipped >= bytes.len {
                 // A fragment follows directly, and was whole when `next` passed it.
                 let lost = bytes.frame;
-                let next = self.fragment_behind(cursor.slot, cursor.index, bytes.frame)?;
-                let Some((frame, header)) = next.filter(|(_, next)| next.kind == Kind::Middle || next.payload_len > 0) else {
-                    return Err(self.desk.damage(cursor.slot, lost, cursor.record.seq));
-                };
-                *bytes = Bytes { frame, at: frame + FRAME_HEADER_LEN as u32, len: header.payload_len, before: bytes.before + bytes.len };
+                match self.fragment_behind(cursor.slot, cursor.index, lost) {
+                    Ok(()) => {}
+                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, lost, cursor.record.seq)),
+                    Err(Miss::Fail(code)) => return Err(code),
+                }
+                let next = &self.desk.frame;
+                *bytes = Bytes { frame: next.offset, at: next.payload(), len: next.header.payload_len, before: bytes.before + bytes.len };
                 continue;
             }
             let piece = ((bytes.len - skipped) as usize).min(rest.len());
@@ -264,10 +267,13 @@ impl<C: Chip> Log<'_, C> {
         Ok(len)
     }
 
-    /// The frame behind another one.
-    fn fragment_behind(&mut self, slot: u32, index: u32, frame: u32) -> Result<Option<(u32, FrameHeader)>> {
-        let Some((this, _)) = self.desk.frame_header(slot, index, frame)? else { return Ok(None) };
-        let next = self.desk.shape(index).next_frame(frame + this.len());
-        Ok(self.desk.frame_header(slot, index, next)?.map(|(header, _)| (next, header)))
+    /// Finds the fragment behind another one.
+    fn fragment_behind(&mut self, slot: u32, index: u32, frame: u32) -> core::result::Result<(), Miss> {
+        self.desk.frame_at(slot, index, frame)?;
+        let next = self.desk.shape(index).next_frame(self.desk.frame.end());
+        self.desk.frame_at(slot, index, next)?;
+        // The end of the record is not in front of its bytes.
+        let header = &self.desk.frame.header;
+        if header.kind == Kind::Middle || header.payload_len > 0 { Ok(()) } else { Err(Miss::None) }
     }
 }

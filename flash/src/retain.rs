@@ -8,7 +8,7 @@ use wal_engine::protocol::truncate::{self, Known};
 use wal_engine::seq::Seq;
 
 use crate::chip::Chip;
-use crate::fail::Result;
+use crate::fail::{Miss, Result};
 use crate::log::Log;
 
 impl<C: Chip> Log<'_, C> {
@@ -67,7 +67,12 @@ impl<C: Chip> Log<'_, C> {
     /// Forgets the oldest segment, whether or not the host's store holds it.
     #[inline(never)]
     pub(crate) fn forget_oldest(&mut self) -> Result<()> {
-        let before = self.after(self.oldest)?.ok_or(Code::NoSpace)?.open.before;
+        match self.after(self.oldest) {
+            Ok(_) => {}
+            Err(Miss::None) => return Err(Code::NoSpace),
+            Err(Miss::Fail(code)) => return Err(code),
+        }
+        let before = self.desk.trail.before;
         self.forget(before.seq, before.data_seq)
     }
 
@@ -78,8 +83,9 @@ impl<C: Chip> Log<'_, C> {
         if up_to >= tail.data_seq {
             return Ok(tail.data_seq);
         }
-        let (mut trail, end) = self.locate(up_to)?;
-        let tail = trail.last_point(&mut self.desk, end, up_to)?.tail;
+        let end = self.locate(up_to)?;
+        self.desk.last_point(end, up_to)?;
+        let tail = self.desk.trail.point.tail;
         // Inside a batch everything is data.
         Ok(if tail.seq == up_to { tail.data_seq } else { up_to })
     }

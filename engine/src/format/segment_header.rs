@@ -27,7 +27,7 @@ pub struct SegmentHeader {
 }
 
 /// What writing and reading the frames of a segment takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// Start value of the checksums of its frame headers.
     pub seed: u32,

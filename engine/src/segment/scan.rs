@@ -233,7 +233,7 @@ pub enum Stop {
 }
 
 /// Goes through the frames of a segment from its data start.
-#[derive(Clone)]
+#[derive(Clone, Copy, Default)]
 pub struct Walk {
     segment: Shape,
     offset: Offset,
