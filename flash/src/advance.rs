@@ -63,7 +63,7 @@ impl<C: Chip> Log<'_, C> {
         let can_link = free >= 2 && active.safe.at > self.geometry().first_frame() && linked + least <= room;
         let can_replace = replaced + least <= room;
         // After an opening little is copied rather than a segment left nearly empty: a device that often loses power would fill its flash with those.
-        let is_little = active.sealed && replaced <= self.geometry().segment_bytes() / 2 && replaced + need <= room;
+        let is_little = active.sealed && replaced <= self.desk.common.capacity / 2 && replaced + need <= room;
         plan.replaces = can_replace && (is_little || replaced == 0 || !can_link);
         if !plan.replaces {
             if !can_link {
@@ -225,8 +225,8 @@ impl<C: Chip> Log<'_, C> {
         self.desk.sync()
     }
 
-    /// Does a part of what the next append would have to do, at most one erasure; false if there is nothing left to do.
-    pub fn prepare(&mut self) -> Result<bool> {
+    /// Does a part of what the next append would have to do, at most one erasure; `Miss::None` if there is nothing left to do.
+    pub fn prepare(&mut self) -> core::result::Result<(), Miss> {
         self.refuse_between_pieces()?;
         let ready = self.ahead.index != 0;
         if !ready && self.free() > 0 {
@@ -235,19 +235,18 @@ impl<C: Chip> Log<'_, C> {
                 self.put_state()?;
             }
             self.prepare_step()?;
-            return Ok(true);
+            return Ok(());
         }
         if ready && self.active.as_ref().is_none_or(|active| active.sealed) {
-            self.advance(0)?;
-            return Ok(true);
+            return Ok(self.advance(0)?);
         }
-        Ok(false)
+        Err(Miss::None)
     }
 
     /// Fills a segment and makes it count.
     #[inline(never)]
     fn compose(&mut self, slot: u32, index: u32, plan: &Plan) -> core::result::Result<(), Halt> {
-        let (start, first) = (self.geometry().data_start(), self.geometry().first_frame());
+        let (start, first) = (self.desk.common.data_start, self.geometry().first_frame());
         let point = Point { at: first, last_frame: start, last_crc: 0, tail: plan.open.before };
         let mut active = Active::new(slot, index, point);
         if self.state.floor > 0 {
@@ -280,7 +279,7 @@ impl<C: Chip> Log<'_, C> {
         let payload = open.encode();
         let body = Body::Bytes(&payload, &[]);
         let header = body.header(Kind::Open, 0, 0, OPEN_PAYLOAD_LEN as u32);
-        self.desk.frame(index, slot, self.geometry().data_start(), &header, &body)
+        self.desk.frame(index, slot, self.desk.common.data_start, &header, &body)
     }
 
     /// Copies frames behind what the new segment holds already, with a watermark of 0: nothing vouches for them here.
@@ -304,7 +303,7 @@ impl<C: Chip> Log<'_, C> {
             frame.header.watermark = 0;
             frame.crc = self.desk.copy(source.slot, active.index, active.slot, active.end, &frame.header)?;
             frame.offset = active.end;
-            active.pass(&frame, active.end + self.desk.geometry.aligned(frame.header.len()));
+            active.pass(&frame, active.end + self.desk.room_of(&frame.header));
         }
         Ok(())
     }

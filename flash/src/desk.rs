@@ -21,21 +21,12 @@ use crate::trail::Trail;
 /// What is compared at once.
 const CHUNK: usize = 32;
 
+/// The order is that of use: what stands in front is reached with shorter instructions.
+#[repr(C)]
 pub(crate) struct Desk<'m, C> {
-    chip: C,
     pub(crate) geometry: Geometry,
-    /// The seed of a segment, less its index.
-    pub(crate) seed_base: u32,
-    /// Whether what was programmed is read back.
-    verify: bool,
-    /// Whether the driver failed to read, which nobody has been told yet.
-    trouble: bool,
-    /// About the last failure.
-    pub(crate) detail: Detail,
-    /// Where the walk through a segment is.
-    pub(crate) trail: Trail,
-    /// The frame that was found last.
-    pub(crate) frame: Frame,
+    /// What is common to all segments; the seed is that of index 0.
+    pub(crate) common: Shape,
     window: &'m mut [u8],
     /// What the window holds: from here,
     held: u32,
@@ -46,6 +37,17 @@ pub(crate) struct Desk<'m, C> {
     filled: usize,
     /// Where the page goes.
     target: u32,
+    /// Whether the driver failed to read, which nobody has been told yet.
+    trouble: bool,
+    /// Whether what was programmed is read back.
+    verify: bool,
+    /// The frame that was found last.
+    pub(crate) frame: Frame,
+    /// Where the walk through a segment is.
+    pub(crate) trail: Trail,
+    /// About the last failure.
+    pub(crate) detail: Detail,
+    chip: C,
 }
 
 /// A segment as a scan sees it. What cannot be read is not there; whether that is the driver's fault is for `calm` to say.
@@ -82,27 +84,29 @@ impl<'m, C: Chip> Desk<'m, C> {
     /// `page` is a multiple of the chip's unit, and of 8; `window` takes each of the log's own structures.
     pub(crate) fn new(chip: C, geometry: Geometry, seed_base: u32, verify: bool, page: &'m mut [u8], window: &'m mut [u8]) -> Desk<'m, C> {
         let header = FrameHeader { payload_crc: 0, payload_len: 0, relative_seq: 0, watermark: 0, key_len: 0, op: 0, kind: Kind::Record };
+        let common =
+            Shape { seed: seed_base, capacity: geometry.segment_bytes(), data_start: geometry.data_start(), write_unit: geometry.unit };
         Desk {
-            chip,
             geometry,
-            seed_base,
-            verify,
-            trouble: false,
-            detail: Detail::default(),
-            trail: Trail::default(),
-            frame: Frame { offset: 0, header, crc: 0, records: 0 },
+            common,
             window,
             held: 0,
             held_len: 0,
             page,
             filled: 0,
             target: 0,
+            trouble: false,
+            verify,
+            frame: Frame { offset: 0, header, crc: 0, records: 0 },
+            trail: Trail::default(),
+            detail: Detail::default(),
+            chip,
         }
     }
 
     /// Where a byte of a segment stands on the chip.
     pub(crate) fn place(&self, slot: u32, offset: u32) -> u32 {
-        slot.wrapping_mul(self.geometry.segment_bytes()).wrapping_add(offset)
+        slot * self.common.capacity + offset
     }
 
     // Failures.
@@ -189,13 +193,13 @@ impl<'m, C: Chip> Desk<'m, C> {
 
     /// What the frames of the segment with this index need to know.
     pub(crate) fn shape(&self, index: u32) -> Shape {
-        let geometry = &self.geometry;
-        Shape {
-            seed: SegmentHeader::seed(self.seed_base, index),
-            capacity: geometry.segment_bytes(),
-            data_start: geometry.data_start(),
-            write_unit: geometry.unit,
-        }
+        Shape { seed: SegmentHeader::seed(self.common.seed, index), ..self.common }
+    }
+
+    /// Bytes that a frame with this header takes.
+    #[inline(never)]
+    pub(crate) fn room_of(&self, header: &FrameHeader) -> u32 {
+        self.common.next_frame(header.len())
     }
 
     /// Finds the next frame of a walk through a segment.
@@ -231,7 +235,7 @@ impl<'m, C: Chip> Desk<'m, C> {
                 Miss::None
             });
         };
-        let (shape, geometry) = (self.shape(header.index), &self.geometry);
+        let (shape, geometry) = (&self.common, &self.geometry);
         let agrees = header.capacity == shape.capacity
             && header.write_unit == shape.write_unit
             && header.data_start == shape.data_start
@@ -297,7 +301,7 @@ impl<'m, C: Chip> Desk<'m, C> {
     /// Writes the rest of what was pushed, padded to whole units with what costs nothing to write.
     #[inline(never)]
     pub(crate) fn finish(&mut self) -> core::result::Result<(), Halt> {
-        let end = self.geometry.aligned(self.filled as u32) as usize;
+        let end = self.common.next_frame(self.filled as u32) as usize;
         for byte in self.page.get_mut(self.filled..end).unwrap_or_default() {
             *byte = self.geometry.erased;
         }
@@ -333,7 +337,7 @@ impl<'m, C: Chip> Desk<'m, C> {
     #[inline(never)]
     fn begin(&mut self, index: u32, slot: u32, at: u32, header: &FrameHeader) -> core::result::Result<u32, Halt> {
         let mut bytes = [0; FRAME_HEADER_LEN];
-        let crc = header.encode(self.shape(index).seed, at, &mut bytes);
+        let crc = header.encode(SegmentHeader::seed(self.common.seed, index), at, &mut bytes);
         self.aim(slot, at);
         self.push(&bytes)?;
         Ok(crc)

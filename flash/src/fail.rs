@@ -18,7 +18,8 @@ pub struct Detail {
 }
 
 /// Why something was not found.
-pub(crate) enum Miss {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
     /// It is not there.
     None,
     /// The call fails.

@@ -99,7 +99,7 @@ impl Active {
         let crc = desk.frame(self.index, self.slot, self.end, &header, body)?;
         self.sealed = false;
         let frame = Frame { offset: self.end, header, crc, records };
-        self.pass(&frame, self.end + desk.geometry.aligned(header.len()));
+        self.pass(&frame, self.end + desk.room_of(&header));
         Ok(())
     }
 
@@ -192,6 +192,11 @@ impl<'m, C: Chip> Log<'m, C> {
         self.active.as_ref().map_or(Tail::default(), |active| active.tip.tail)
     }
 
+    /// The last record's number, 0 if there never was one.
+    pub fn last_seq(&self) -> Seq {
+        self.tail().seq
+    }
+
     /// Bytes of the pieces of a record that is not complete.
     pub(crate) fn pending(&self) -> u32 {
         self.active.as_ref().filter(|_| self.pieces).map_or(0, |active| active.end - active.group)
@@ -209,14 +214,14 @@ impl<'m, C: Chip> Log<'m, C> {
     #[inline(never)]
     pub(crate) fn segment_room(&self) -> u32 {
         let geometry = self.geometry();
-        geometry.segment_bytes() - geometry.first_frame() - 2 * geometry.state_room()
+        self.desk.common.capacity - geometry.first_frame() - 2 * geometry.state_room()
     }
 
     #[inline(never)]
     fn fits(&self, len: u32) -> bool {
         let geometry = self.geometry();
         self.active.as_ref().is_some_and(|active| {
-            let physical = active.end + len + geometry.state_room() <= geometry.segment_bytes();
+            let physical = active.end + len + geometry.state_room() <= self.desk.common.capacity;
             // Pieces that were given up count once a record stands behind them.
             let behind_tip = active.end - active.tip.at;
             !active.sealed && physical && self.live(active) + behind_tip + len <= self.segment_room()
@@ -245,7 +250,7 @@ impl<'m, C: Chip> Log<'m, C> {
         let geometry = self.geometry();
         let rest = self.active.as_ref().filter(|active| !active.sealed).map_or(0, |active| {
             let taken = active.end + geometry.state_room();
-            geometry.segment_bytes().saturating_sub(taken)
+            self.desk.common.capacity.saturating_sub(taken)
         });
         u64::from(self.free().saturating_sub(1)) * u64::from(self.segment_room()) + u64::from(rest)
     }
@@ -257,10 +262,10 @@ impl<'m, C: Chip> Log<'m, C> {
     fn put(&mut self, kind: Kind, op: u8, key_len: u16, body: &Body<'_>, records: u32) -> Result<()> {
         let len = body.len(self.geometry().max_payload()).ok_or(Code::TooLarge)?;
         let header = body.header(kind, op, key_len, len);
-        let mut need = self.geometry().aligned(header.len());
+        let mut need = self.desk.room_of(&header);
         if kind == Kind::First || kind == Kind::Middle {
             // As the last piece of a record needs a header's room.
-            need += self.geometry().aligned(FRAME_HEADER_LEN as u32);
+            need += self.desk.common.next_frame(FRAME_HEADER_LEN as u32);
             if kind == Kind::Middle && need + self.pending() > self.segment_room() {
                 return Err(Code::TooLarge);
             }
@@ -315,27 +320,30 @@ impl<'m, C: Chip> Log<'m, C> {
     fn append_frame(&mut self, kind: Kind, op: u8, key_len: u16, body: &Body<'_>, records: u32) -> Result<()> {
         self.refuse_between_pieces()?;
         self.put(kind, op, key_len, body, records)?;
+        self.settle()
+    }
+
+    #[inline(never)]
+    fn settle(&mut self) -> Result<()> {
         if self.sync_each { self.sync() } else { Ok(()) }
     }
 
-    /// Appends a record; its seq.
-    pub fn append(&mut self, entry: Entry<'_>) -> Result<Seq> {
+    /// Appends a record, whose seq is `last_seq` then.
+    pub fn append(&mut self, entry: Entry<'_>) -> Result<()> {
         Self::check_op(entry.op)?;
         let key_len = u16::try_from(entry.key.len()).map_err(|_| Code::TooLarge)?;
-        self.append_frame(Kind::Record, entry.op, key_len, &Body::Bytes(entry.key, entry.value), 1)?;
-        Ok(self.tail().seq)
+        self.append_frame(Kind::Record, entry.op, key_len, &Body::Bytes(entry.key, entry.value), 1)
     }
 
-    /// Appends several records, all or none; the last one's seq.
-    pub fn append_batch(&mut self, entries: &dyn Entries) -> Result<Seq> {
+    /// Appends several records, all or none.
+    pub fn append_batch(&mut self, entries: &dyn Entries) -> Result<()> {
         if entries.count() == 0 {
             return Err(Code::Invalid);
         }
         for index in 0..entries.count() {
             Self::check_op(entries.entry(index).op)?;
         }
-        self.append_frame(Kind::Batch, 0, 0, &Body::Batch(entries), entries.count() as u32)?;
-        Ok(self.tail().seq)
+        self.append_frame(Kind::Batch, 0, 0, &Body::Batch(entries), entries.count() as u32)
     }
 
     /// Begins a record that comes in pieces: `key_len` bytes of key, then the value.
@@ -346,7 +354,7 @@ impl<'m, C: Chip> Log<'m, C> {
             return Err(Code::TooLarge);
         }
         self.put(Kind::First, op, key_len as u16, &Body::Bytes(&[], &[]), 0)?;
-        let len = self.geometry().aligned(FRAME_HEADER_LEN as u32);
+        let len = self.desk.common.next_frame(FRAME_HEADER_LEN as u32);
         if let Some(active) = self.active.as_mut() {
             active.group = active.end - len;
         }
@@ -365,17 +373,14 @@ impl<'m, C: Chip> Log<'m, C> {
         Ok(())
     }
 
-    /// Ends the record; its seq. Nothing of it counts before.
-    pub fn end(&mut self) -> Result<Seq> {
+    /// Ends the record. Nothing of it counts before.
+    pub fn end(&mut self) -> Result<()> {
         if !self.pieces || self.key_left > 0 {
             return Err(Code::Misuse);
         }
         self.put(Kind::Last, 0, 0, &Body::Bytes(&[], &[]), 1)?;
         self.pieces = false;
-        if self.sync_each {
-            self.sync()?;
-        }
-        Ok(self.tail().seq)
+        self.settle()
     }
 
     /// Gives the record up: none of it was appended.
@@ -400,7 +405,7 @@ impl<'m, C: Chip> Log<'m, C> {
     /// Makes the state durable, in a STATE of this segment or with a segment that replaces it.
     #[inline(never)]
     pub(crate) fn put_state(&mut self) -> Result<()> {
-        let limit = self.geometry().segment_bytes() - self.geometry().state_room();
+        let limit = self.desk.common.capacity - self.geometry().state_room();
         if let Some(active) = self.active.as_mut().filter(|active| !active.sealed && active.end <= limit) {
             match active.write_state(&mut self.desk, &self.state) {
                 Ok(()) => return self.sync(),

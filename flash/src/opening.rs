@@ -52,7 +52,7 @@ impl<C: Chip> Log<'_, C> {
             };
             self.next_index = self.next_index.max(header.index.saturating_add(1));
             self.most_erasures = self.most_erasures.max(chip.erasures);
-            let seed_base = core::mem::replace(&mut self.desk.seed_base, header.seed.wrapping_sub(header.index));
+            let seed_base = core::mem::replace(&mut self.desk.common.seed, header.seed.wrapping_sub(header.index));
             let counts = match self.desk.enter(slot, header.index) {
                 Ok(()) => true,
                 Err(Miss::None) => false,
@@ -68,7 +68,7 @@ impl<C: Chip> Log<'_, C> {
                 (last, last_index) = (Some(slot), header.index);
                 self.log_id = header.log_id;
             } else {
-                self.desk.seed_base = seed_base;
+                self.desk.common.seed = seed_base;
             }
         }
         for slot in 0..slots {
@@ -82,16 +82,16 @@ impl<C: Chip> Log<'_, C> {
     /// Whether a segment that does not count must have counted, behind the last one that does.
     #[inline(never)]
     fn was_lost(&mut self, slot: u32, last_index: u32) -> Result<bool> {
-        let start = self.geometry().data_start();
+        let start = self.desk.common.data_start;
         match self.desk.headers(slot) {
             Ok((header, _)) => {
                 if last_index != FREE && (self.log_id != header.log_id || last_index >= header.index) {
                     return Ok(false);
                 }
                 // Its own seed, which is the log's if there is one.
-                let seed_base = core::mem::replace(&mut self.desk.seed_base, header.seed.wrapping_sub(header.index));
+                let seed_base = core::mem::replace(&mut self.desk.common.seed, header.seed.wrapping_sub(header.index));
                 let mark = self.desk.watermark_behind(slot, header.index, start, 0);
-                self.desk.seed_base = seed_base;
+                self.desk.common.seed = seed_base;
                 return Ok(mark? > 0);
             }
             Err(Miss::None) => {}
@@ -213,7 +213,7 @@ impl<C: Chip> Log<'_, C> {
             self.free_between(link.index, index);
             index = link.index;
             let ends = self.desk.frame_at(slot, index, link.last_frame);
-            let next = self.desk.shape(index).next_frame(self.desk.frame.end());
+            let next = self.desk.common.next_frame(self.desk.frame.end());
             match ends {
                 Ok(()) if self.desk.frame.crc == link.last_crc && next == link.end => {}
                 Err(Miss::Fail(code)) => return Err(code),

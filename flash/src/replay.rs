@@ -2,7 +2,7 @@
 
 use wal_engine::error::Code;
 use wal_engine::format::batch::{self, BatchEntry};
-use wal_engine::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN};
+use wal_engine::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use wal_engine::format::frame::Kind;
 use wal_engine::segment::scan::Walk;
 use wal_engine::seq::{self, Seq};
@@ -53,6 +53,7 @@ struct Reading {
 }
 
 /// A reader's place. The log need not know how many there are.
+#[derive(Default)]
 pub struct Cursor {
     /// The next record wanted.
     next: Seq,
@@ -70,6 +71,13 @@ pub struct Cursor {
     bytes: Bytes,
     first: Bytes,
     batch: Reading,
+}
+
+impl Cursor {
+    /// The record that `Log::next` found.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
 }
 
 impl<C: Chip> Log<'_, C> {
@@ -99,33 +107,21 @@ impl<C: Chip> Log<'_, C> {
         Ok(end)
     }
 
-    /// A cursor in front of the first record above `after`.
-    pub fn replay(&mut self, after: Seq, raw: bool) -> Result<Cursor> {
+    /// Puts a cursor in front of the first record above `after`.
+    pub fn replay(&mut self, cursor: &mut Cursor, after: Seq, raw: bool) -> Result<()> {
         if !self.pieces {
             self.sync()?;
         }
         let after = if after == seq::OLDEST { self.state.floor } else { after };
         self.check_gap(after)?;
-        Ok(Cursor {
-            next: after.max(self.state.floor) + 1,
-            raw,
-            generation: self.generation,
-            // The first call of `next` finds its place.
-            index: FREE,
-            slot: 0,
-            first_seq: 0,
-            end: 0,
-            walk: Walk::new(self.desk.shape(FREE)),
-            record: Record::default(),
-            bytes: Bytes::default(),
-            first: Bytes::default(),
-            batch: Reading::default(),
-        })
+        // The first call of `next` finds its place.
+        *cursor = Cursor { next: after.max(self.state.floor) + 1, raw, generation: self.generation, ..Cursor::default() };
+        Ok(())
     }
 
     /// Puts a cursor into the segment that holds what it wants next.
     #[inline(never)]
-    fn settle(&mut self, cursor: &mut Cursor) -> Result<()> {
+    fn find_place(&mut self, cursor: &mut Cursor) -> Result<()> {
         if cursor.next <= self.state.forgotten_data {
             self.desk.detail.seq = cursor.next;
             return Err(Code::Gap);
@@ -142,39 +138,40 @@ impl<C: Chip> Log<'_, C> {
         Ok(())
     }
 
-    /// The next record; `None` at the end of what is durable.
-    pub fn next(&mut self, cursor: &mut Cursor) -> Result<Option<Record>> {
+    /// Finds the next record; `Miss::None` at the end of what is durable.
+    pub fn next(&mut self, cursor: &mut Cursor) -> core::result::Result<(), Miss> {
         // There is nothing to read unless this finds a record.
         cursor.record.key_len = 0;
         cursor.record.value_len = 0;
-        let Some(last) = self.active.as_ref().map(|active| active.index) else { return Ok(None) };
+        let last = self.active.as_ref().ok_or(Miss::None)?.index;
         loop {
             if cursor.index == FREE || cursor.generation != self.generation {
-                self.settle(cursor)?;
+                self.find_place(cursor)?;
             }
             let is_last = cursor.index == last;
             let end = if is_last { self.shown } else { cursor.end };
-            let wanted = if cursor.batch.index < cursor.batch.count {
-                self.next_entry(cursor)?
+            let is_whole = if cursor.batch.index < cursor.batch.count {
+                self.next_entry(cursor)?;
+                true
             } else if cursor.walk.offset() < end {
                 let at = cursor.walk.offset();
                 match self.desk.step(cursor.slot, &mut cursor.walk) {
                     Ok(()) => self.take(cursor)?,
-                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, at, cursor.next)),
-                    Err(Miss::Fail(code)) => return Err(code),
+                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, at, cursor.next).into()),
+                    miss => return miss,
                 }
             } else if is_last {
-                return Ok(None);
+                return Err(Miss::None);
             } else {
                 // What it wants next stands in another segment.
                 cursor.index = FREE;
-                continue;
+                false
             };
-            if wanted && cursor.record.seq >= cursor.next {
+            if is_whole && cursor.record.seq >= cursor.next {
                 cursor.next = cursor.record.seq + 1;
-                if cursor.raw || cursor.record.op != wal_engine::format::constants::OP_CHECKPOINT {
+                if cursor.raw || cursor.record.op != OP_CHECKPOINT {
                     cursor.bytes = cursor.first;
-                    return Ok(Some(cursor.record));
+                    return Ok(());
                 }
             }
         }
@@ -216,7 +213,7 @@ impl<C: Chip> Log<'_, C> {
 
     /// Takes the next record of a batch.
     #[inline(never)]
-    fn next_entry(&mut self, cursor: &mut Cursor) -> Result<bool> {
+    fn next_entry(&mut self, cursor: &mut Cursor) -> Result<()> {
         let Reading { frame, index, count, at } = cursor.batch;
         let offset = frame + FRAME_HEADER_LEN as u32 + batch::table_len(index.into()) as u32;
         let entry = self.desk.bytes(self.desk.place(cursor.slot, offset), BATCH_ENTRY_LEN).map(BatchEntry::decode);
@@ -230,11 +227,11 @@ impl<C: Chip> Log<'_, C> {
         cursor.first = Bytes { frame, at, len, before: 0 };
         cursor.batch.at = at + len;
         cursor.batch.index = index + 1;
-        Ok(true)
+        Ok(())
     }
 
-    /// Copies bytes of the record that `next` returned, key and value as one; how many there are from `from` on, up to what `out` holds.
-    pub fn read(&mut self, cursor: &mut Cursor, mut from: u32, out: &mut [u8]) -> Result<u32> {
+    /// Copies bytes of the record that `next` found, key and value as one; `copied` receives how many there are from `from` on, up to what `out` holds.
+    pub fn read(&mut self, cursor: &mut Cursor, mut from: u32, out: &mut [u8], copied: &mut u32) -> Result<()> {
         if cursor.generation != self.generation || cursor.index == FREE {
             return Err(Code::Misuse);
         }
@@ -264,13 +261,14 @@ impl<C: Chip> Log<'_, C> {
             from += piece as u32;
             rest = later;
         }
-        Ok(len)
+        *copied = len;
+        Ok(())
     }
 
     /// Finds the fragment behind another one.
     fn fragment_behind(&mut self, slot: u32, index: u32, frame: u32) -> core::result::Result<(), Miss> {
         self.desk.frame_at(slot, index, frame)?;
-        let next = self.desk.shape(index).next_frame(self.desk.frame.end());
+        let next = self.desk.common.next_frame(self.desk.frame.end());
         self.desk.frame_at(slot, index, next)?;
         // The end of the record is not in front of its bytes.
         let header = &self.desk.frame.header;

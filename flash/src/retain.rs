@@ -12,8 +12,8 @@ use crate::fail::{Miss, Result};
 use crate::log::Log;
 
 impl<C: Chip> Log<'_, C> {
-    /// The host's store durably holds every record up to `covered`. Returns up to where truncation is safe.
-    pub fn checkpoint(&mut self, covered: Seq) -> Result<Seq> {
+    /// The host's store durably holds every record up to `covered`. `n` receives up to where truncation is safe.
+    pub fn checkpoint(&mut self, covered: Seq, n: &mut Seq) -> Result<()> {
         self.refuse_between_pieces()?;
         let before = self.tail();
         let covered = checkpoint::covered(covered, before.seq).map_err(|error| self.refuse(error))?;
@@ -30,7 +30,8 @@ impl<C: Chip> Log<'_, C> {
             self.put_or_restore(&kept)?;
         }
         self.licence = self.licence.max(made.n);
-        Ok(made.n)
+        *n = made.n;
+        Ok(())
     }
 
     /// Forgets every record up to `up_to`.

@@ -111,8 +111,10 @@ impl FrameHeader {
 
     /// The header in `bytes` if it is valid by itself at `offset` of a segment with this seed and capacity: checksum right, kind known, lengths
     /// inside the segment, watermark at most its own offset.
-    #[inline(always)]
+    #[cfg_attr(feature = "std", inline(always))]
+    #[cfg_attr(not(feature = "std"), inline(never))]
     pub fn decode(seed: u32, capacity: Offset, offset: Offset, bytes: &[u8]) -> Option<FrameHeader> {
+        let bytes = bytes.first_chunk::<FRAME_HEADER_LEN>()?;
         // The cheap conditions first: a search for headers meets mostly zeros and stale bytes.
         let kind = Kind::from_byte(u8_at(bytes, 23))?;
         let payload_len = u32_at(bytes, 8);

@@ -6,7 +6,9 @@ use wal_engine::error::Code;
 use wal_engine::segment::payload::Entries;
 use wal_engine::seq;
 use wal_flash::chip::Geometry;
+use wal_flash::fail::Miss;
 use wal_flash::log::{Log, Settings};
+use wal_flash::replay::Cursor;
 
 use crate::chip::{Flash, Pins};
 
@@ -185,8 +187,8 @@ impl Model {
         let entries = self.maybe.entries.clone();
         let seqs = self.entries.len() as u64 + entries.len() as u64;
         let done: Result<Option<u64>, Code> = match op {
-            Op::Small | Op::Big => log.append(borrowed(&entries[0])).map(Some),
-            Op::Batch => log.append_batch(&Listed(&entries)).map(Some),
+            Op::Small | Op::Big => log.append(borrowed(&entries[0])).map(|()| Some(log.last_seq())),
+            Op::Batch => log.append_batch(&Listed(&entries)).map(|()| Some(log.last_seq())),
             Op::Pieces | Op::GivenUp => {
                 let whole = if op == Op::Pieces { entries[0].clone() } else { entry(1, 40, 1) };
                 let bytes = [whole.key.clone(), whole.value.clone()].concat();
@@ -199,7 +201,7 @@ impl Model {
                     }
                     log.add(&bytes[2..third])?;
                     log.add(&bytes[third..])?;
-                    log.end().map(Some)
+                    log.end().map(|()| Some(log.last_seq()))
                 };
                 let done = append();
                 if !matches!(done, Ok(Some(_))) {
@@ -207,7 +209,7 @@ impl Model {
                 }
                 done
             }
-            Op::Checkpoint => log.checkpoint(seq::LAST).map(|n| {
+            Op::Checkpoint => checkpoint(log, seq::LAST).map(|n| {
                 if n < seqs {
                     // There was no room for the record.
                     assert_eq!(n, seqs - 1, "n without a record is what was covered");
@@ -217,10 +219,7 @@ impl Model {
                 None
             }),
             Op::Truncate => log.truncate(self.n, false).map(|()| None),
-            Op::Prepare => {
-                while log.prepare()? {}
-                Ok(None)
-            }
+            Op::Prepare => prepare(log).map(|()| None),
             Op::Reopen => Ok(None),
         };
         match done {
@@ -288,18 +287,42 @@ fn log_geometry(log: &Log<'_, Pins<'_>>) -> Geometry {
     log.shape()
 }
 
+/// Makes a checkpoint; its n.
+pub fn checkpoint(log: &mut Log<'_, Pins<'_>>, covered: u64) -> Result<u64, Code> {
+    let mut n = 0;
+    log.checkpoint(covered, &mut n).map(|()| n)
+}
+
+/// Whether there is what was looked for.
+pub fn is_there(found: Result<(), Miss>) -> Result<bool, Code> {
+    match found {
+        Ok(()) => Ok(true),
+        Err(Miss::None) => Ok(false),
+        Err(Miss::Fail(code)) => Err(code),
+    }
+}
+
+/// Erases ahead until nothing is left to do.
+pub fn prepare(log: &mut Log<'_, Pins<'_>>) -> Result<(), Code> {
+    while is_there(log.prepare())? {}
+    Ok(())
+}
+
 /// Everything that a log says, raw.
 pub fn show(log: &mut Log<'_, Pins<'_>>) -> Shown {
-    let mut cursor = log.replay(seq::OLDEST, true).expect("a cursor");
+    let mut cursor = Cursor::default();
+    log.replay(&mut cursor, seq::OLDEST, true).expect("a cursor");
     let mut records = Vec::new();
-    while let Some(record) = log.next(&mut cursor).expect("the next record") {
+    while is_there(log.next(&mut cursor)).expect("the next record") {
+        let record = *cursor.record();
         let (key_len, len) = (record.key_len as usize, (record.key_len + record.value_len) as usize);
         let mut bytes = vec![0; len];
         // In odd pieces.
         let mut done = 0;
         while done < len {
             let end = len.min(done + 777);
-            let got = log.read(&mut cursor, done as u32, &mut bytes[done..end]).expect("its bytes");
+            let mut got = 0;
+            log.read(&mut cursor, done as u32, &mut bytes[done..end], &mut got).expect("its bytes");
             assert_eq!(got as usize, end - done);
             done = end;
         }
