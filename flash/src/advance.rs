@@ -14,7 +14,7 @@ use wal_engine::seq::Tail;
 use crate::body::Body;
 use crate::chip::Chip;
 use crate::fail::{Halt, Miss, Result};
-use crate::log::{Active, BAD, FREE, Log};
+use crate::log::{Active, Ahead, BAD, FREE, Log};
 use crate::trail::{Point, is_state};
 
 /// What a new segment continues, and what is copied into it.
@@ -24,19 +24,6 @@ struct Plan {
     from: u32,
     /// Whether the segment that was active does not count any more.
     replaces: bool,
-}
-
-/// The slot that is made ready for the next segment.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Ahead {
-    /// One more than its number, 0 if there is none.
-    next_slot: u32,
-    /// Blocks that are erased.
-    erased: u32,
-    /// The index in its headers, 0 if it has none.
-    index: u32,
-    /// How often its blocks were erased.
-    erasures: u32,
 }
 
 impl<C: Chip> Log<'_, C> {

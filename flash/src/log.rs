@@ -10,7 +10,6 @@ use wal_engine::segment::payload::{Entries, Entry};
 use wal_engine::segment::scan::Frame;
 use wal_engine::seq::{Seq, Tail};
 
-use crate::advance::Ahead;
 use crate::body::Body;
 use crate::chip::{Chip, Geometry};
 use crate::desk::Desk;
@@ -110,6 +109,19 @@ impl Active {
         let body = Body::Bytes(&bytes, &[]);
         self.write(desk, &body.header(Kind::First, OP_STATE, 0, bytes.len() as u32), &body, 0)
     }
+}
+
+/// The slot that is made ready for the next segment.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ahead {
+    /// One more than its number, 0 if there is none.
+    pub(crate) next_slot: u32,
+    /// Blocks that are erased.
+    pub(crate) erased: u32,
+    /// The index in its headers, 0 if it has none.
+    pub(crate) index: u32,
+    /// How often its blocks were erased.
+    pub(crate) erasures: u32,
 }
 
 /// A log in flash.

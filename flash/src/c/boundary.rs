@@ -306,6 +306,10 @@ impl Entries for Batch<'_> {
     }
 }
 
+/// What the header says of it.
+#[cfg(target_pointer_width = "32")]
+const _: () = assert!(size_of::<WalFlash>() <= 512);
+
 const _: () = assert!(align_of::<WalFlash>() <= 8 && align_of::<Cursor>() <= align_of::<WalFlashCursor>());
 
 /// A panic is a mistake in this library; none can be reached in an archive that was linked without one. The firmware says what happens then.

@@ -58,7 +58,7 @@ fn checked(config: &WalFlashConfig) -> Option<(Settings, Sizes)> {
 }
 
 /// Bytes that wal_flash_init needs for this config; 0 if the config is not legal. The log itself
-/// takes less than 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
+/// takes 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
 /// page, and the window of at least 128 through which the flash is looked at.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_memory_size(config: *const WalFlashConfig) -> usize {
