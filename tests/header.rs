@@ -310,14 +310,15 @@ fn every_compiler_takes_the_header() {
     }
 }
 
-/// Alone, and beside wal.h in either order.
+/// Alone, and behind wal.h, which has what both say.
 #[test]
 fn every_compiler_takes_the_header_of_the_log_in_flash() {
-    let includes = ["#include <wal_flash.h>\n", "#include <wal.h>\n#include <wal_flash.h>\n", "#include <wal_flash.h>\n#include <wal.h>\n"];
+    let includes = ["", "#include <wal.h>\n"];
     for (compilers, standards, suffix) in [(["gcc", "clang"], C_STANDARDS, "c"), (["g++", "clang++"], CXX_STANDARDS, "cc")] {
         for (at, include_them) in includes.iter().enumerate() {
             let text = format!(
-                "{include_them}int32_t close(wal_flash_t *, wal_flash_config_t *);\n\
+                "{include_them}#include <wal_flash.h>\n#include <wal_flash.h>\n\
+                 int32_t close(wal_flash_t *, wal_flash_config_t *);\n\
                  int32_t close(wal_flash_t *log, wal_flash_config_t *config) {{\n\
                  config->flags = WAL_FLASH_VERIFY;\nreturn wal_flash_truncate(log, WAL_SEQ_LAST, 0, NULL) == WAL_E_RANGE;\n}}\n"
             );

@@ -230,9 +230,9 @@ impl Model {
                 self.keep(sync_each);
                 Ok(())
             }
-            Err(fail) if fail == Code::NoSpace => {
+            Err(Code::NoSpace) => {
                 self.maybe = Maybe::default();
-                Err(fail)
+                Err(Code::NoSpace)
             }
             Err(fail) => Err(fail),
         }
