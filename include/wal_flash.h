@@ -453,7 +453,7 @@ extern "C" {
 
 /**
  * Bytes that wal_flash_init needs for this config; 0 if the config is not legal. The log itself
- * takes less than 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
+ * takes 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
  * page, and the window of at least 128 through which the flash is looked at.
  */
 size_t wal_flash_memory_size(const struct wal_flash_config_t *config);

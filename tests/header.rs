@@ -310,6 +310,30 @@ fn every_compiler_takes_the_header() {
     }
 }
 
+/// Alone, and behind wal.h, which has what both say.
+#[test]
+fn every_compiler_takes_the_header_of_the_log_in_flash() {
+    let includes = ["", "#include <wal.h>\n"];
+    for (compilers, standards, suffix) in [(["gcc", "clang"], C_STANDARDS, "c"), (["g++", "clang++"], CXX_STANDARDS, "cc")] {
+        for (at, include_them) in includes.iter().enumerate() {
+            let text = format!(
+                "{include_them}#include <wal_flash.h>\n#include <wal_flash.h>\n\
+                 int32_t close(wal_flash_t *, wal_flash_config_t *);\n\
+                 int32_t close(wal_flash_t *log, wal_flash_config_t *config) {{\n\
+                 config->flags = WAL_FLASH_VERIFY;\nreturn wal_flash_truncate(log, WAL_SEQ_LAST, 0, NULL) == WAL_E_RANGE;\n}}\n"
+            );
+            let unit = scratch(&format!("flash{at}.{suffix}"), &text);
+            for compiler in compilers.into_iter().filter(|compiler| present(compiler)) {
+                for standard in standards {
+                    let mut command = Command::new(compiler);
+                    command.arg(standard).args(WARNINGS).args(["-fsyntax-only", "-I"]).arg(include()).arg(&unit);
+                    succeed(&mut command);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_program_in_the_header_compiles() {
     for compiler in ["gcc", "clang"].into_iter().filter(|compiler| present(compiler)) {

@@ -11,6 +11,7 @@ use support::{code, files, module, paths, read, root, shipped, sources};
 
 const ENGINE: &str = "engine/src";
 const SHELL: &str = "src";
+const FLASH: &str = "flash/src";
 
 // Floors.
 
@@ -79,6 +80,28 @@ fn imports_go_strictly_down() {
     assert_eq!(listed, seen, "rooms that are listed and rooms that are there");
 }
 
+/// The rooms of the log in flash, likewise. Those of the third line from below are parts of one type, and see each other.
+const FLASH_FLOORS: [&[&str]; 5] =
+    [&["body", "chip", "fail", "trail"], &["desk"], &["walk"], &["advance", "figures", "log", "opening", "replay", "retain"], &["c"]];
+
+#[test]
+fn imports_of_the_log_in_flash_go_down() {
+    let floor = |room: &str| FLASH_FLOORS.iter().position(|floor| floor.contains(&room)).unwrap_or_else(|| panic!("{room} has no floor"));
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for (from, targets) in imports(FLASH).iter().filter(|(from, _)| !from.is_empty()) {
+        seen.insert(from[0].clone());
+        for to in targets.iter().filter(|to| !to.is_empty() && to[0] != from[0]) {
+            let parts_of_one_type = floor(&to[0]) == 3 && floor(&from[0]) == 3;
+            if floor(&to[0]) >= floor(&from[0]) && !parts_of_one_type {
+                wrong.push(format!("{} imports {}", from.join("::"), to.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the order of the floors:\n{}", wrong.join("\n"));
+    let listed: BTreeSet<String> = FLASH_FLOORS.iter().flat_map(|floor| floor.iter()).map(|room| room.to_string()).collect();
+    assert_eq!(listed, seen, "rooms that are listed and rooms that are there");
+}
+
 /// A module and what it is made of see each other by nature. Siblings do not.
 #[test]
 fn modules_of_a_room_import_each_other_one_way() {
@@ -125,13 +148,14 @@ fn threads_of_the_engine_meet_in_one_room() {
 // Code.
 
 /// The files that follow pointers, ask the allocator, or call the C library.
-const UNSAFE_FILES: [&str; 8] = [
+const UNSAFE_FILES: [&str; 9] = [
     "engine/src/memory.rs",
     "engine/src/storage/posix/clock.rs",
     "engine/src/storage/posix/file.rs",
     "engine/src/storage/posix/fork.rs",
     "engine/src/storage/posix/mod.rs",
     "engine/src/storage/posix/thread.rs",
+    "flash/src/c/boundary.rs",
     "src/boundary.rs",
     "src/handle.rs",
 ];
@@ -139,7 +163,7 @@ const UNSAFE_FILES: [&str; 8] = [
 #[test]
 fn unsafe_code_stands_in_few_files() {
     let mut found = Vec::new();
-    for file in sources(&[ENGINE, SHELL, "sim/src"]) {
+    for file in sources(&[ENGINE, FLASH, SHELL, "sim/src"]) {
         // A signature that C calls is unsafe to call; it does nothing by itself.
         let code = shipped(&code(&read(&file))).replace("#[unsafe(no_mangle)]", "");
         let words: Vec<&str> = code.split_whitespace().collect();
@@ -155,7 +179,7 @@ fn unsafe_code_stands_in_few_files() {
 #[test]
 fn shipped_code_does_not_panic_on_purpose() {
     let mut wrong = Vec::new();
-    for file in sources(&[ENGINE, SHELL]) {
+    for file in sources(&[ENGINE, FLASH, SHELL]) {
         // `#[expect(..)]` is a lint's.
         let code = shipped(&code(&read(&file))).replace("#[expect(", "").replace("#![expect(", "");
         for call in [".unwrap()", ".expect(", ".unwrap_err()", "panic!(", "todo!(", "unimplemented!(", "dbg!(", "println!(", "eprintln!("] {
@@ -172,7 +196,7 @@ const MAX_LINES: usize = 700;
 
 #[test]
 fn no_file_is_too_long() {
-    for file in sources(&[ENGINE, SHELL, "sim/src"]) {
+    for file in sources(&[ENGINE, FLASH, SHELL, "sim/src"]) {
         let lines = read(&file).lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines, more than {MAX_LINES}: divide it", file.display());
     }

@@ -4,7 +4,7 @@
 
 use core::panic::PanicInfo;
 
-use wal_engine::config::LogId;
+use wal_engine::config::{LogId, Offset};
 use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, OP_PUT};
 use wal_engine::format::control::{Checkpoint, How, Link, Open};
 use wal_engine::format::frame::{FrameHeader, Kind, padded, payload_crc};
@@ -52,7 +52,7 @@ impl File for Image {
 }
 
 /// Puts a frame at `offset`; where the next one begins.
-fn put(image: &mut Image, segment: &SegmentHeader, offset: u64, header: FrameHeader, payload: &[u8]) -> u64 {
+fn put(image: &mut Image, segment: &SegmentHeader, offset: Offset, header: FrameHeader, payload: &[u8]) -> Offset {
     let at = offset as usize;
     header.encode(segment.seed, offset, &mut image.0[at..at + FRAME_HEADER_LEN]);
     image.0[at + FRAME_HEADER_LEN..at + FRAME_HEADER_LEN + payload.len()].copy_from_slice(payload);
@@ -61,7 +61,7 @@ fn put(image: &mut Image, segment: &SegmentHeader, offset: u64, header: FrameHea
 
 fn header(kind: Kind, payload: &[u8], relative_seq: u32) -> FrameHeader {
     let zeros = [0; 8];
-    let padding = padded(payload.len() as u64) as usize - payload.len();
+    let padding = padded(payload.len() as Offset) as usize - payload.len();
     let (key_len, op) = if kind == Kind::Record { (3, OP_PUT) } else { (0, 0) };
     let payload_crc = payload_crc(&[payload, &zeros[..padding]]);
     FrameHeader { payload_crc, payload_len: payload.len() as u32, relative_seq, watermark: 0, key_len, op, kind }
@@ -71,14 +71,14 @@ fn header(kind: Kind, payload: &[u8], relative_seq: u32) -> FrameHeader {
 #[unsafe(no_mangle)]
 pub extern "C" fn no_std_check() -> u32 {
     let id: LogId = *b"0123456789abcdef";
-    let segment = SegmentHeader::new(id, 7, 1, CAPACITY as u64, false);
+    let segment = SegmentHeader::new(id, 7, 1, CAPACITY as Offset, false);
     let mut image = Image([0; CAPACITY]);
     let encoded = segment.encode();
     image.0[..encoded.len()].copy_from_slice(&encoded);
     let open =
         Open { first_seq: 1, how: How::First, link: Link::default(), before: Tail::default(), checkpoint: Checkpoint::default(), epoch: 1 };
     let payload = open.encode();
-    let first = put(&mut image, &segment, DATA_START, header(Kind::Open, &payload, 0), &payload);
+    let first = put(&mut image, &segment, DATA_START as Offset, header(Kind::Open, &payload, 0), &payload);
     let second = put(&mut image, &segment, first, header(Kind::Record, b"keyvalue", 0), b"keyvalue");
     put(&mut image, &segment, second, header(Kind::Record, b"keyother", 1), b"keyother");
     image.0[second as usize + FRAME_HEADER_LEN] ^= 1;

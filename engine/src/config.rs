@@ -26,6 +26,13 @@ pub const BACKGROUND_SYNC_BYTES: u64 = 16 << 20;
 /// Size of each of the two commit buffers and of a cursor's read buffer, in bytes.
 pub const BUFFER_BYTES: usize = 1 << 20;
 
+/// A place in a segment, or a length there, in bytes. No segment exceeds `MAX_SEGMENT_BYTES`: microcontrollers, whose words are short, do with 32 bits.
+#[cfg(feature = "std")]
+pub type Offset = u64;
+/// A place in a segment, or a length there, in bytes. No segment exceeds `MAX_SEGMENT_BYTES`: microcontrollers, whose words are short, do with 32 bits.
+#[cfg(not(feature = "std"))]
+pub type Offset = u32;
+
 /// A log's identity: random, made at creation.
 pub type LogId = [u8; LOG_ID_BYTES];
 

@@ -6,6 +6,8 @@
 //!
 //! Floors 0 and 1, but for `memory`, and `segment::scan` need neither std nor an allocator.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(feature = "std", allow(clippy::useless_conversion, reason = "an `Offset` is a `u64` only here"))]
+#![cfg_attr(not(feature = "std"), allow(clippy::unnecessary_cast, reason = "an `Offset` is a `u32` only here"))]
 
 pub mod config;
 pub mod error;

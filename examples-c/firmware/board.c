@@ -194,8 +194,13 @@ uint32_t stack_used(void)
     return (uint32_t)((const char *)sp - (const char *)at);
 }
 
-/* The compiler asks for these. */
-__attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memcpy(void *to, const void *from, size_t len)
+/*
+ * What compilers ask for: C's by these names, Rust's by the names of the ARM ABI, for which it brings its own that take ten times the room. A loop of
+ * bytes is enough here; a C library's would do as well.
+ */
+#define PLAIN __attribute__((optimize("no-tree-loop-distribute-patterns")))
+
+PLAIN void *memcpy(void *to, const void *from, size_t len)
 {
     char *a = to;
     const char *b = from;
@@ -205,7 +210,7 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memcpy(void 
     return to;
 }
 
-__attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memset(void *to, int byte, size_t len)
+PLAIN void *memset(void *to, int byte, size_t len)
 {
     char *a = to;
     while (len-- > 0) {
@@ -214,7 +219,7 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memset(void 
     return to;
 }
 
-__attribute__((optimize("no-tree-loop-distribute-patterns"))) int memcmp(const void *a, const void *b, size_t len)
+PLAIN int memcmp(const void *a, const void *b, size_t len)
 {
     const unsigned char *x = a, *y = b;
     for (; len > 0; len--, x++, y++) {
@@ -224,3 +229,22 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"))) int memcmp(const v
     }
     return 0;
 }
+
+void *__aeabi_memcpy(void *to, const void *from, size_t len) __attribute__((alias("memcpy")));
+void *__aeabi_memcpy4(void *to, const void *from, size_t len) __attribute__((alias("memcpy")));
+void *__aeabi_memcpy8(void *to, const void *from, size_t len) __attribute__((alias("memcpy")));
+
+void __aeabi_memset(void *to, size_t len, int byte)
+{
+    memset(to, byte, len);
+}
+
+void __aeabi_memclr(void *to, size_t len)
+{
+    memset(to, 0, len);
+}
+
+void __aeabi_memset4(void *to, size_t len, int byte) __attribute__((alias("__aeabi_memset")));
+void __aeabi_memset8(void *to, size_t len, int byte) __attribute__((alias("__aeabi_memset")));
+void __aeabi_memclr4(void *to, size_t len) __attribute__((alias("__aeabi_memclr")));
+void __aeabi_memclr8(void *to, size_t len) __attribute__((alias("__aeabi_memclr")));

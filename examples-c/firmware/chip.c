@@ -17,8 +17,9 @@ static void store(uint32_t offset, uint32_t len)
     }
 }
 
-void chip_power_on(void)
+int chip_power_on(void)
 {
+    int is_new = 0;
     file = file_open("flash.img", FILE_UPDATE);
     if (file >= 0 && file_length(file) == (long)sizeof image) {
         if (file_read(file, image, sizeof image) != 0) {
@@ -28,6 +29,7 @@ void chip_power_on(void)
         file = file_open("flash.img", FILE_CREATE);
         memset(image, 0xFF, sizeof image);
         store(0, sizeof image);
+        is_new = 1;
     }
     /* What looks erased may be programmed; what the firmware did before it was killed is not known here. */
     for (uint32_t unit = 0; unit < sizeof programmed; unit++) {
@@ -36,6 +38,7 @@ void chip_power_on(void)
             programmed[unit] |= image[unit * UNIT + i] != 0xFF;
         }
     }
+    return is_new;
 }
 
 void chip_cut_after(uint32_t steps, uint32_t seed)

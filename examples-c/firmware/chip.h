@@ -8,8 +8,8 @@
 
 enum { BLOCK = 2048, BLOCKS = 16, UNIT = 8 };
 
-/* Reads the chip from its file, or makes an erased one. */
-void chip_power_on(void);
+/* Reads the chip from its file, or makes an erased one: whether it is new. */
+int chip_power_on(void);
 /* The power fails at this program or erasure from now on, and tears it; 0: never. */
 void chip_cut_after(uint32_t steps, uint32_t seed);
 /* Nothing goes to the file from now on: for measuring. */

@@ -3,7 +3,6 @@
  * the power comes back it asks the server what it has and uploads the rest. The server is the store: what it has, it has durably.
  *
  * usage: logger ROUNDS CUT SEED    rounds of readings; the power fails at the CUT-th change of the flash, 0: never
- *        logger 0                  measures
  */
 #include <stdint.h>
 
@@ -172,68 +171,6 @@ static void round_of_readings(uint32_t round)
     must("sync", wal_flash_sync(the_log, &err), &err);
 }
 
-/* Ticks of 40 ns in which instructions of 64 ns ran. */
-static uint32_t instructions(uint32_t ticks)
-{
-    return ticks * 5 / 8;
-}
-
-static void measure(void)
-{
-    static const uint8_t value[32] = {1};
-    wal_flash_error_t err;
-    wal_flash_config_t config = config_of(1);
-    wal_flash_stat_t stat;
-    uint32_t deepest = 0, most = 0, sum = 0, used;
-    uint64_t n;
-    chip_detach();
-    must("format", wal_flash_format(&config, &err), &err);
-    say_number("memory_bytes", wal_flash_memory_size(&config));
-    stack_paint();
-    must("init", wal_flash_init(memory, sizeof memory, &config, &the_log, &err), &err);
-    deepest = stack_used();
-    say_number("stack_init", deepest);
-    while (wal_flash_prepare(the_log, &err) == WAL_OK) {
-    }
-    must("append", wal_flash_append(the_log, OP_READING, NULL, 0, value, sizeof value, NULL, &err), &err);
-    uint64_t before = wal_flash_free_bytes(the_log);
-    clock_start();
-    for (uint32_t i = 0; i < 20; i++) {
-        uint32_t from = clock_ticks();
-        must("append", wal_flash_append(the_log, OP_READING, NULL, 0, value, sizeof value, NULL, &err), &err);
-        uint32_t took = instructions(clock_ticks() - from);
-        sum += took;
-        most = took > most ? took : most;
-    }
-    say_number("instructions_per_append", sum / 20);
-    say_number("instructions_per_append_most", most);
-    say_number("flash_bytes_per_append", (uint32_t)(before - wal_flash_free_bytes(the_log)) / 20);
-    stack_paint();
-    for (uint32_t i = 0; i < 120; i++) {
-        must("append", wal_flash_append(the_log, OP_READING, NULL, 0, value, sizeof value, NULL, &err), &err);
-    }
-    used = stack_used();
-    say_number("stack_append", used);
-    deepest = used > deepest ? used : deepest;
-    stack_paint();
-    must("checkpoint", wal_flash_checkpoint(the_log, WAL_SEQ_LAST, &n, &err), &err);
-    must("truncate", wal_flash_truncate(the_log, n - 30, 0, &err), &err);
-    used = stack_used();
-    say_number("stack_checkpoint_truncate", used);
-    deepest = used > deepest ? used : deepest;
-    stack_paint();
-    must("stat", wal_flash_stat(the_log, &stat, &err), &err);
-    used = stack_used();
-    deepest = used > deepest ? used : deepest;
-    stack_paint();
-    must("init", wal_flash_init(memory, sizeof memory, &config, &the_log, &err), &err);
-    must("append", wal_flash_append(the_log, OP_READING, NULL, 0, value, sizeof value, NULL, &err), &err);
-    used = stack_used();
-    say_number("stack_recovery", used);
-    deepest = used > deepest ? used : deepest;
-    say_number("stack_deepest", deepest);
-}
-
 int main(void)
 {
     uint32_t words[3] = {0};
@@ -243,16 +180,14 @@ int main(void)
     if (count < 1) {
         return 2;
     }
-    if (words[0] == 0) {
-        measure();
-        return 0;
+    wal_flash_config_t config = config_of(words[2]);
+    if (chip_power_on()) {
+        must("format", wal_flash_format(&config, &err), &err);
     }
-    chip_power_on();
     server = file_append("server.bin");
     acknowledged = file_append("acknowledged.bin");
     int shown = file_open("server.bin", FILE_READ);
     long len = file_length(shown);
-    wal_flash_config_t config = config_of(words[2]);
     config.store_seq = WAL_STORE_EMPTY;
     if (len > 0) {
         struct upload last;
@@ -263,9 +198,15 @@ int main(void)
         last_number = last.reading.number;
         config.store_seq = uploaded_seq;
     }
+    if (wal_flash_memory_size(&config) > sizeof memory) {
+        return 92;
+    }
     must("init", wal_flash_init(memory, sizeof memory, &config, &the_log, &err), &err);
     upload();
     must("stat", wal_flash_stat(the_log, &stat, &err), &err);
+    if (stat.durable_seq < uploaded_seq) {
+        return 22;
+    }
     /* From here on the power may fail. */
     chip_cut_after(words[1], words[2]);
     for (uint32_t round = 0; round < words[0]; round++) {

@@ -65,6 +65,11 @@ impl Geometry {
         self.block_bytes.wrapping_mul(self.segment_blocks)
     }
 
+    /// Bytes of the chip.
+    pub(crate) fn whole(&self) -> u32 {
+        self.block_bytes.wrapping_mul(self.blocks)
+    }
+
     /// Segments of the chip.
     pub fn slots(&self) -> u32 {
         self.blocks.checked_div(self.segment_blocks).unwrap_or(0)
@@ -88,17 +93,17 @@ impl Geometry {
 
     /// Where the frame behind OPEN stands.
     pub(crate) fn first_frame(&self) -> u32 {
-        self.data_start() + self.aligned(frame_len(OPEN_PAYLOAD_LEN as u64) as u32)
+        self.data_start() + self.aligned(frame_len(OPEN_PAYLOAD_LEN as u32))
     }
 
     /// Room of a STATE.
     pub(crate) fn state_room(&self) -> u32 {
-        self.aligned(frame_len(STATE_PAYLOAD_LEN as u64) as u32)
+        self.aligned(frame_len(STATE_PAYLOAD_LEN as u32))
     }
 
     /// The longest payload that a segment takes, in bytes.
     pub fn max_payload(&self) -> u32 {
-        let overhead = self.first_frame() + 2 * self.state_room() + frame_len(0) as u32;
+        let overhead = self.first_frame() + 2 * self.state_room() + frame_len(0);
         (self.segment_bytes() - overhead) & !(FRAME_ALIGN as u32 - 1)
     }
 }

@@ -1,53 +1,57 @@
-//! Why a call failed: what fits into a few words.
+//! Why a call failed: a code that fits a register, and in the log's memory what else there is to say about it.
 
-use wal_engine::error::{Code, Error};
+use wal_engine::error::Code;
 use wal_engine::seq::Seq;
 
-use crate::chip::Fault;
+/// Shorthand for this crate.
+pub type Result<T> = core::result::Result<T, Code>;
 
-/// A failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fail {
-    /// Why.
-    pub code: Code,
-    /// The driver's number, 0 if it gave none.
-    pub driver: i32,
-    /// Where, in bytes from the log's start; 0 if nowhere.
-    pub offset: u32,
+/// What the last failed call was about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
     /// The first record concerned, 0 if none.
     pub seq: Seq,
+    /// Where, in bytes from the log's start; 0 if nowhere.
+    pub offset: u32,
+    /// The driver's number, 0 if it gave none.
+    pub driver: i32,
 }
 
-/// Shorthand for this crate.
-pub type Result<T> = core::result::Result<T, Fail>;
-
-impl Fail {
-    /// About the call alone.
-    pub(crate) const fn new(code: Code) -> Fail {
-        Fail { code, driver: 0, offset: 0, seq: 0 }
-    }
-
-    /// Damage.
-    pub(crate) const fn damage(offset: u32, seq: Seq) -> Fail {
-        Fail { code: Code::Corrupt, driver: 0, offset, seq }
-    }
-
-    /// The same, at `offset`.
-    pub(crate) const fn at(mut self, offset: u32) -> Fail {
-        self.offset = offset;
-        self
-    }
+/// Why something was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It is not there.
+    None,
+    /// The call fails.
+    Fail(Code),
 }
 
-impl From<Fault> for Fail {
-    fn from(fault: Fault) -> Fail {
-        let driver = if let Fault::Driver(code) = fault { code } else { 0 };
-        Fail { driver, ..Fail::new(Code::Io) }
+impl From<Code> for Miss {
+    fn from(code: Code) -> Miss {
+        Miss::Fail(code)
     }
 }
 
-impl From<Error> for Fail {
-    fn from(error: Error) -> Fail {
-        Fail { seq: error.seq, ..Fail::new(error.code) }
+/// Why something was not written.
+pub(crate) enum Halt {
+    /// The block is worn out; another one may do.
+    Worn,
+    /// The call fails.
+    Fail(Code),
+}
+
+impl From<Code> for Halt {
+    fn from(code: Code) -> Halt {
+        Halt::Fail(code)
+    }
+}
+
+impl Halt {
+    /// Where there is no other block to try.
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Halt::Worn => Code::Io,
+            Halt::Fail(code) => code,
+        }
     }
 }

@@ -4,7 +4,7 @@ use wal_engine::config::LogId;
 use wal_engine::seq::Seq;
 
 use crate::chip::{Chip, Geometry};
-use crate::log::{BAD, FREE, Log};
+use crate::log::{BAD, Log};
 
 /// Numbers about a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,8 @@ impl<C: Chip> Log<'_, C> {
 
     /// Where the log stands.
     pub fn figures(&self) -> Figures {
-        let count = |wanted: fn(u32) -> bool| self.slots.iter().filter(|&&index| wanted(index)).count() as u32;
+        let all = self.slots.len() as u32;
+        let (free, bad) = (self.free(), self.slots.iter().filter(|&&index| index == BAD).count() as u32);
         Figures {
             last_seq: self.tail().seq,
             durable_seq: self.durable,
@@ -52,9 +53,9 @@ impl<C: Chip> Log<'_, C> {
             floor_seq: self.state.floor,
             forgotten_data_seq: self.state.forgotten_data,
             epoch: self.epoch,
-            segments: count(|index| index != FREE && index != BAD),
-            free_segments: count(|index| index == FREE),
-            bad_segments: count(|index| index == BAD),
+            segments: all - free - bad,
+            free_segments: free,
+            bad_segments: bad,
             most_erasures: self.most_erasures,
             log_id: self.log_id,
         }

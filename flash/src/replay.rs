@@ -2,26 +2,14 @@
 
 use wal_engine::error::Code;
 use wal_engine::format::batch::{self, BatchEntry};
-use wal_engine::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN};
-use wal_engine::format::control::Open;
+use wal_engine::format::constants::{BATCH_ENTRY_LEN, FRAME_HEADER_LEN, OP_CHECKPOINT};
 use wal_engine::format::frame::Kind;
-use wal_engine::format::segment_header::SegmentHeader;
-use wal_engine::protocol::gap;
-use wal_engine::segment::scan::{Frame, Walk};
+use wal_engine::segment::scan::Walk;
 use wal_engine::seq::{self, Seq};
 
 use crate::chip::Chip;
-use crate::desk::is_state;
-use crate::fail::{Fail, Result};
-use crate::log::{BAD, Log};
-
-/// A segment that counts, and where its frames end.
-pub(crate) struct Place {
-    pub(crate) slot: u32,
-    pub(crate) header: SegmentHeader,
-    pub(crate) open: Open,
-    pub(crate) end: u32,
-}
+use crate::fail::{Miss, Result};
+use crate::log::{BAD, FREE, Log};
 
 /// A record, without its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +27,7 @@ pub struct Record {
 }
 
 /// Where the bytes of a record stand: one stretch, or the fragments from `frame` on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Bytes {
     /// Where the frame is that the next bytes are in.
     frame: u32,
@@ -51,251 +39,239 @@ struct Bytes {
     before: u32,
 }
 
+/// A batch that is being read.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// Where its frame is.
+    frame: u32,
+    /// The next entry.
+    index: u32,
+    /// How many there are.
+    count: u32,
+    /// Where the bytes of the next entry stand.
+    at: u32,
+}
+
 /// A reader's place. The log need not know how many there are.
+#[derive(Default)]
 pub struct Cursor {
-    walk: Walk,
-    first_seq: Seq,
     /// The next record wanted.
     next: Seq,
-    slot: u32,
-    index: u32,
-    generation: u32,
     raw: bool,
+    generation: u32,
+    /// The segment in which it is, 0 if it has not looked for one.
+    index: u32,
+    slot: u32,
+    first_seq: Seq,
+    /// Where the segment ends, if it is not the active one.
+    end: u32,
+    walk: Walk,
     /// The record that was yielded last.
     record: Record,
     bytes: Bytes,
     first: Bytes,
-    /// The batch that is being read: its frame, the next entry, how many there are.
-    batch: (u32, u32, u32),
-    /// Where the bytes of the next entry stand.
-    entry_at: u32,
+    batch: Reading,
+}
+
+impl Cursor {
+    /// The record that `Log::next` found.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
 }
 
 impl<C: Chip> Log<'_, C> {
-    /// The segment in which `seq` stands, or would.
-    pub(crate) fn segment_of(&mut self, seq: Seq) -> Result<Place> {
-        let active = self.active.as_ref().ok_or(Fail::new(Code::NotFound))?;
-        let mut place = Place { slot: active.slot, header: active.header, open: active.open, end: self.shown };
-        while place.open.before.seq >= seq && place.header.index > self.oldest {
-            let link = place.open.link;
-            let lost = Fail::damage(self.desk.place(place.slot, 0), seq);
-            let slot = self.find(link.index).ok_or(lost)?;
-            let (header, _) = self.desk.headers(slot)?.ok_or(lost)?;
-            let (open, _) = self.desk.open(slot, &header)?.ok_or(lost)?;
-            place = Place { slot, header, open, end: link.end as u32 };
-        }
-        Ok(place)
+    /// Enters the segment behind the one with this index.
+    #[inline(never)]
+    pub(crate) fn after(&mut self, index: u32) -> core::result::Result<(), Miss> {
+        let next = self.slots.iter().copied().filter(|&entry| entry > index && entry < BAD).min().ok_or(Miss::None)?;
+        let slot = self.find(next).ok_or(Miss::None)?;
+        Ok(self.desk.must_enter(slot, next)?)
     }
 
-    /// Where the segment with this index ends.
-    fn end_of(&mut self, index: u32) -> Result<u32> {
-        match &self.active {
-            Some(active) if active.header.index != index => {}
-            _ => return Ok(self.shown),
-        }
-        let (_, _, open) = self.successor(index)?;
-        Ok(open.link.end as u32)
+    /// Enters the segment in which `seq` stands, or would; where it ends.
+    #[inline(never)]
+    pub(crate) fn locate(&mut self, seq: Seq) -> Result<u32> {
+        let mut index = self.oldest;
+        // Forwards, until the next one begins behind it.
+        let end = loop {
+            match self.after(index) {
+                Ok(()) if self.desk.trail.before.seq >= seq => break self.desk.trail.link.end,
+                Ok(()) => index = self.index_of(self.desk.trail.slot),
+                Err(Miss::None) => break self.shown,
+                Err(Miss::Fail(code)) => return Err(code),
+            }
+        };
+        let slot = self.find(index).ok_or(Code::NotFound)?;
+        self.desk.must_enter(slot, index)?;
+        Ok(end)
     }
 
-    fn successor(&mut self, index: u32) -> Result<(u32, SegmentHeader, Open)> {
-        let next = self.slots.iter().copied().filter(|&entry| entry > index && entry < BAD).min();
-        let slot = next.and_then(|next| self.find(next)).ok_or(Fail::damage(0, 0))?;
-        let lost = Fail::damage(self.desk.place(slot, 0), 0);
-        let (header, _) = self.desk.headers(slot)?.ok_or(lost)?;
-        let (open, _) = self.desk.open(slot, &header)?.ok_or(lost)?;
-        Ok((slot, header, open))
-    }
-
-    /// A cursor in front of the first record above `after`.
-    pub fn replay(&mut self, after: Seq, raw: bool) -> Result<Cursor> {
+    /// Puts a cursor in front of the first record above `after`.
+    pub fn replay(&mut self, cursor: &mut Cursor, after: Seq, raw: bool) -> Result<()> {
         if !self.pieces {
             self.sync()?;
         }
         let after = if after == seq::OLDEST { self.state.floor } else { after };
-        gap::check(after, self.extent())?;
-        // Nothing is in no segment; the first call of `next` finds its place.
-        let nowhere = SegmentHeader::new([0; 16], 0, 0, 0, false);
-        let bytes = Bytes { frame: 0, at: 0, len: 0, before: 0 };
-        Ok(Cursor {
-            walk: Walk::new(nowhere),
-            first_seq: 0,
-            next: after.max(self.state.floor) + 1,
-            slot: 0,
-            index: 0,
-            generation: self.generation,
-            raw,
-            record: Record::default(),
-            bytes,
-            first: bytes,
-            batch: (0, 0, 0),
-            entry_at: 0,
-        })
+        self.check_gap(after)?;
+        // The first call of `next` finds its place.
+        *cursor = Cursor { next: after.max(self.state.floor) + 1, raw, generation: self.generation, ..Cursor::default() };
+        Ok(())
     }
 
-    fn enter_segment(cursor: &mut Cursor, slot: u32, header: SegmentHeader, open: &Open) {
-        cursor.walk = Walk::new(header);
-        cursor.first_seq = open.first_seq;
-        cursor.slot = slot;
-        cursor.index = header.index;
-        cursor.batch = (0, 0, 0);
-    }
-
-    /// The next record; `None` at the end of what is durable.
+    /// Puts a cursor into the segment that holds what it wants next.
     #[inline(never)]
-    pub fn next(&mut self, cursor: &mut Cursor) -> Result<Option<Record>> {
-        cursor.bytes.len = 0;
-        cursor.first.len = 0;
-        if self.active.is_none() {
-            return Ok(None);
+    fn find_place(&mut self, cursor: &mut Cursor) -> Result<()> {
+        if cursor.next <= self.state.forgotten_data {
+            self.desk.detail.seq = cursor.next;
+            return Err(Code::Gap);
         }
-        if cursor.index == 0 || cursor.generation != self.generation {
-            if cursor.next <= self.state.forgotten_data {
-                return Err(Fail { seq: cursor.next, ..Fail::new(Code::Gap) });
-            }
-            cursor.next = cursor.next.max(self.state.floor + 1);
-            let place = self.segment_of(cursor.next)?;
-            Self::enter_segment(cursor, place.slot, place.header, &place.open);
-            cursor.generation = self.generation;
-        }
-        let mut end = self.end_of(cursor.index)?;
+        cursor.next = cursor.next.max(self.state.floor + 1);
+        cursor.end = self.locate(cursor.next)?;
+        let trail = &self.desk.trail;
+        cursor.generation = self.generation;
+        cursor.index = self.index_of(trail.slot);
+        cursor.slot = trail.slot;
+        cursor.first_seq = trail.before.seq + 1;
+        cursor.walk = trail.walk;
+        cursor.batch = Reading::default();
+        Ok(())
+    }
+
+    /// Finds the next record; `Miss::None` at the end of what is durable.
+    pub fn next(&mut self, cursor: &mut Cursor) -> core::result::Result<(), Miss> {
+        // There is nothing to read unless this finds a record.
+        cursor.record.key_len = 0;
+        cursor.record.value_len = 0;
+        let last = self.active.as_ref().ok_or(Miss::None)?.index;
         loop {
-            if cursor.batch.1 < cursor.batch.2 {
-                // In the record stands the one before, or nothing but the batch's last seq.
-                if self.next_entry(cursor)? {
-                    return Ok(Some(cursor.record));
-                }
-                continue;
+            if cursor.index == FREE || cursor.generation != self.generation {
+                self.find_place(cursor)?;
             }
-            if cursor.walk.offset() >= u64::from(end) {
-                if self.active.as_ref().is_none_or(|active| active.header.index == cursor.index) {
-                    return Ok(None);
+            let is_last = cursor.index == last;
+            let end = if is_last { self.shown } else { cursor.end };
+            let is_whole = if cursor.batch.index < cursor.batch.count {
+                self.next_entry(cursor)?;
+                true
+            } else if cursor.walk.offset() < end {
+                let at = cursor.walk.offset();
+                match self.desk.step(cursor.slot, &mut cursor.walk) {
+                    Ok(()) => self.take(cursor)?,
+                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, at, cursor.next).into()),
+                    miss => return miss,
                 }
-                let (slot, header, open) = self.successor(cursor.index)?;
-                Self::enter_segment(cursor, slot, header, &open);
-                end = self.end_of(cursor.index)?;
-                continue;
-            }
-            let at = cursor.walk.offset() as u32;
-            let Ok(frame) = self.desk.step(cursor.slot, &mut cursor.walk)? else {
-                return Err(Fail::damage(self.desk.place(cursor.slot, at), cursor.next));
+            } else if is_last {
+                return Err(Miss::None);
+            } else {
+                // What it wants next stands in another segment.
+                cursor.index = FREE;
+                false
             };
-            if self.take(cursor, &frame)? {
-                return Ok(Some(cursor.record));
+            if is_whole && cursor.record.seq >= cursor.next {
+                cursor.next = cursor.record.seq + 1;
+                if cursor.raw || cursor.record.op != OP_CHECKPOINT {
+                    cursor.bytes = cursor.first;
+                    return Ok(());
+                }
             }
         }
     }
 
-    /// Whether a frame yields a record.
-    fn take(&mut self, cursor: &mut Cursor, frame: &Frame) -> Result<bool> {
+    /// Whether the frame that was found last makes a record whole.
+    #[inline(never)]
+    fn take(&mut self, cursor: &mut Cursor) -> Result<bool> {
+        let frame = &self.desk.frame;
         let header = &frame.header;
-        let first = cursor.first_seq + u64::from(header.relative_seq);
-        let bytes = Bytes { frame: frame.offset as u32, at: frame.payload() as u32, len: header.payload_len, before: 0 };
+        let record = &mut cursor.record;
+        let is_first = !matches!(header.kind, Kind::Middle | Kind::Last);
+        if is_first {
+            record.seq = cursor.first_seq + u64::from(header.relative_seq);
+            record.batch_last_seq = record.seq;
+            record.key_len = header.key_len.into();
+            record.value_len = 0;
+            record.op = header.op;
+            cursor.first = Bytes { frame: frame.offset, at: frame.payload(), len: header.payload_len, before: 0 };
+        }
+        // Key and value as one, as long as pieces may follow.
+        record.value_len += header.payload_len;
         match header.kind {
-            Kind::Record => {
-                cursor.record = Record {
-                    seq: first,
-                    batch_last_seq: first,
-                    key_len: u32::from(header.key_len),
-                    value_len: header.payload_len.saturating_sub(u32::from(header.key_len)),
-                    op: header.op,
-                };
-                if !cursor.raw && header.is_checkpoint() {
-                    return Ok(false);
-                }
-                cursor.first = bytes;
-            }
             Kind::Batch => {
-                cursor.batch = (bytes.frame, 0, frame.records);
-                cursor.entry_at = bytes.at.wrapping_add(batch::table_len(u64::from(frame.records)) as u32);
-                cursor.record = Record { seq: first - 1, batch_last_seq: first - 1 + u64::from(frame.records), ..Record::default() };
+                let at = frame.payload() + batch::table_len(frame.records.into()) as u32;
+                cursor.batch = Reading { frame: frame.offset, index: 0, count: frame.records, at };
+                record.batch_last_seq += u64::from(frame.records) - 1;
                 return Ok(false);
             }
-            Kind::First if !is_state(header) => {
-                cursor.record =
-                    Record { key_len: u32::from(header.key_len), value_len: header.payload_len, op: header.op, ..Record::default() };
-                cursor.first = bytes;
-                return Ok(false);
-            }
-            Kind::Middle | Kind::Last => {
-                cursor.record.value_len = cursor.record.value_len.saturating_add(header.payload_len);
-                if header.kind == Kind::Middle {
-                    return Ok(false);
-                }
-                let key_len = cursor.record.key_len;
-                let whole = cursor.record.value_len;
-                let value_len = whole.checked_sub(key_len).ok_or(Fail::damage(self.desk.place(cursor.slot, frame.offset as u32), first))?;
-                cursor.record = Record { seq: first, batch_last_seq: first, value_len, ..cursor.record };
-            }
+            Kind::Record | Kind::Last => {}
             _ => return Ok(false),
         }
-        cursor.bytes = cursor.first;
-        Ok(cursor.record.seq >= cursor.next && {
-            cursor.next = cursor.record.seq + 1;
-            true
-        })
-    }
-
-    /// The next record of a batch; whether it is wanted.
-    fn next_entry(&mut self, cursor: &mut Cursor) -> Result<bool> {
-        let (frame, index, count) = cursor.batch;
-        let mut entry = [0; BATCH_ENTRY_LEN];
-        let at = frame.wrapping_add(FRAME_HEADER_LEN as u32).wrapping_add(batch::table_len(u64::from(index)) as u32);
-        self.desk.fetch(cursor.slot, at, &mut entry)?;
-        let entry = BatchEntry::decode(&entry);
-        let last = cursor.record.batch_last_seq;
-        let seq = last + 1 - u64::from(count - index);
-        let len = entry.key_len.wrapping_add(entry.value_len);
-        cursor.record = Record { seq, batch_last_seq: last, key_len: entry.key_len, value_len: entry.value_len, op: entry.op };
-        cursor.first = Bytes { frame, at: cursor.entry_at, len, before: 0 };
-        cursor.bytes = cursor.first;
-        cursor.entry_at = cursor.entry_at.wrapping_add(len);
-        cursor.batch.1 = index + 1;
-        if seq < cursor.next {
-            return Ok(false);
+        match record.value_len.checked_sub(record.key_len) {
+            Some(len) => record.value_len = len,
+            None => return Err(self.desk.damage(cursor.slot, self.desk.frame.offset, record.seq)),
         }
-        cursor.next = seq + 1;
         Ok(true)
     }
 
-    /// Copies bytes of the record that `next` returned, key and value as one; how many there are from `from` on, up to what `out` holds.
-    pub fn read(&mut self, cursor: &mut Cursor, from: u32, out: &mut [u8]) -> Result<u32> {
-        if cursor.generation != self.generation || cursor.index == 0 {
-            return Err(Fail::new(Code::Misuse));
+    /// Takes the next record of a batch.
+    #[inline(never)]
+    fn next_entry(&mut self, cursor: &mut Cursor) -> Result<()> {
+        let Reading { frame, index, count, at } = cursor.batch;
+        let offset = frame + FRAME_HEADER_LEN as u32 + batch::table_len(index.into()) as u32;
+        let entry = self.desk.bytes(self.desk.place(cursor.slot, offset), BATCH_ENTRY_LEN).map(BatchEntry::decode);
+        self.desk.calm()?;
+        let Some(BatchEntry { key_len, value_len, op }) = entry else {
+            return Err(self.desk.damage(cursor.slot, offset, cursor.next));
+        };
+        let len = key_len + value_len;
+        let batch_last_seq = cursor.record.batch_last_seq;
+        cursor.record = Record { seq: batch_last_seq + 1 - u64::from(count - index), batch_last_seq, key_len, value_len, op };
+        cursor.first = Bytes { frame, at, len, before: 0 };
+        cursor.batch.at = at + len;
+        cursor.batch.index = index + 1;
+        Ok(())
+    }
+
+    /// Copies bytes of the record that `next` found, key and value as one; `copied` receives how many there are from `from` on, up to what `out` holds.
+    pub fn read(&mut self, cursor: &mut Cursor, mut from: u32, out: &mut [u8], copied: &mut u32) -> Result<()> {
+        if cursor.generation != self.generation || cursor.index == FREE {
+            return Err(Code::Misuse);
         }
         if from < cursor.bytes.before {
             cursor.bytes = cursor.first;
         }
-        let whole = cursor.record.key_len.saturating_add(cursor.record.value_len);
-        let len = whole.saturating_sub(from).min(u32::try_from(out.len()).unwrap_or(u32::MAX));
-        let (mut from, mut done) = (from, 0u32);
-        while done < len {
-            let bytes = cursor.bytes;
-            let skipped = from.wrapping_sub(bytes.before);
+        let len = (cursor.record.key_len + cursor.record.value_len).saturating_sub(from).min(out.len() as u32);
+        let mut rest = out.get_mut(..len as usize).unwrap_or_default();
+        while !rest.is_empty() {
+            let bytes = &mut cursor.bytes;
+            let skipped = from - bytes.before;
             if skipped >= bytes.len {
                 // A fragment follows directly, and was whole when `next` passed it.
-                let lost = Fail::damage(self.desk.place(cursor.slot, bytes.frame), cursor.record.seq);
-                let header = self.header_of(cursor)?;
-                let (this, _) = self.desk.frame_header(cursor.slot, &header, bytes.frame)?.ok_or(lost)?;
-                let frame = header.next_frame(u64::from(bytes.frame) + this.len()) as u32;
-                let (next, _) = self.desk.frame_header(cursor.slot, &header, frame)?.ok_or(lost)?;
-                let before = bytes.before.wrapping_add(bytes.len);
-                cursor.bytes = Bytes { frame, at: frame.wrapping_add(FRAME_HEADER_LEN as u32), len: next.payload_len, before };
-                if next.kind == Kind::Last && next.payload_len == 0 {
-                    return Err(lost);
+                let lost = bytes.frame;
+                match self.fragment_behind(cursor.slot, cursor.index, lost) {
+                    Ok(()) => {}
+                    Err(Miss::None) => return Err(self.desk.damage(cursor.slot, lost, cursor.record.seq)),
+                    Err(Miss::Fail(code)) => return Err(code),
                 }
+                let next = &self.desk.frame;
+                *bytes = Bytes { frame: next.offset, at: next.payload(), len: next.header.payload_len, before: bytes.before + bytes.len };
                 continue;
             }
-            let piece = (bytes.len - skipped).min(len - done);
-            let to = out.get_mut(done as usize..(done + piece) as usize).unwrap_or_default();
-            self.desk.hand_out(cursor.slot, bytes.at.wrapping_add(skipped), to)?;
-            done += piece;
-            from += piece;
+            let piece = ((bytes.len - skipped) as usize).min(rest.len());
+            let Some((to, later)) = rest.split_at_mut_checked(piece) else { break };
+            self.desk.hand_out(cursor.slot, bytes.at + skipped, to)?;
+            from += piece as u32;
+            rest = later;
         }
-        Ok(len)
+        *copied = len;
+        Ok(())
     }
 
-    fn header_of(&mut self, cursor: &Cursor) -> Result<SegmentHeader> {
-        let lost = Fail::damage(self.desk.place(cursor.slot, 0), cursor.record.seq);
-        self.desk.headers(cursor.slot)?.map(|(header, _)| header).ok_or(lost)
+    /// Finds the fragment behind another one.
+    fn fragment_behind(&mut self, slot: u32, index: u32, frame: u32) -> core::result::Result<(), Miss> {
+        self.desk.frame_at(slot, index, frame)?;
+        let next = self.desk.common.next_frame(self.desk.frame.end());
+        self.desk.frame_at(slot, index, next)?;
+        // The end of the record is not in front of its bytes.
+        let header = &self.desk.frame.header;
+        if header.kind == Kind::Middle || header.payload_len > 0 { Ok(()) } else { Err(Miss::None) }
     }
 }

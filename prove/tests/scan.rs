@@ -6,7 +6,7 @@ use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, OP_CHECKPOINT,
 use wal_engine::format::control::{Checkpoint, End, How, Link, Open};
 use wal_engine::format::frame::{FrameHeader, Kind};
 use wal_engine::format::segment_header::SegmentHeader;
-use wal_engine::segment::scan::{Behind, Frame, Stop, Walk, Window, behind};
+use wal_engine::segment::scan::{Behind, Frame, Stop, Walk, Window, behind, watermark_behind};
 use wal_engine::seq::Tail;
 use wal_prove::memory::{Builder, Memory, SMALL};
 
@@ -318,6 +318,8 @@ fn assert_behind(header: &SegmentHeader, bytes: &[u8], from: u64, next_relative:
         let found = behind(&mut window, header, from, next_relative).unwrap();
         assert_eq!(shown(&found), expected, "{what}, from {from}, through {window_bytes} bytes");
         assert!(!window.keeps());
+        // Who has room for one number gets the same one.
+        assert_eq!(watermark_behind(&mut window, header.shape(), from, next_relative), Ok(found.watermark), "{what}, from {from}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! CRC-32 (ISO-HDLC), and how frames are seeded with it.
 
+use crate::config::Offset;
 #[cfg(feature = "std")]
 use crc32fast::Hasher;
 
@@ -46,14 +47,14 @@ impl Running {
 /// Checksum of a frame header's bytes behind the checksum: starts from the segment's seed and ends with the frame's offset, so that a header
 /// proves itself only in its own segment and place.
 #[inline]
-pub fn of_frame_header(seed: u32, header_tail: &[u8], offset: u64) -> u32 {
+pub fn of_frame_header(seed: u32, header_tail: &[u8], offset: Offset) -> u32 {
     let mut hasher = Hasher::new_with_initial(seed);
     let mut bytes = [0; 28];
     let (head, place) = bytes.split_at_mut(20);
     if let Some(tail) = header_tail.first_chunk::<20>() {
         head.copy_from_slice(tail);
     }
-    place.copy_from_slice(&offset.to_le_bytes());
+    place.copy_from_slice(&u64::from(offset).to_le_bytes());
     hasher.update(&bytes);
     hasher.finalize()
 }

@@ -1,7 +1,8 @@
 //! Payloads that the log writes for itself: OPEN, END and the value of a CHECKPOINT record.
 
 use super::constants::{CHECKPOINT_VALUE_LEN, END_PAYLOAD_LEN, OPEN_FIRST, OPEN_PAYLOAD_LEN, OPEN_RECOVERED, OPEN_ROTATED};
-use super::field::{put, u32_at, u64_at};
+use super::field::{offset_at, put, u32_at, u64_at};
+use crate::config::Offset;
 use crate::seq::{self, Seq, Tail};
 
 /// How a segment came about.
@@ -22,9 +23,9 @@ pub struct Link {
     /// Index of the predecessor, 0 if there is none.
     pub index: u32,
     /// End of its last frame, in bytes.
-    pub end: u64,
+    pub end: Offset,
     /// Offset of its last frame.
-    pub last_frame: u64,
+    pub last_frame: Offset,
     /// `header_crc` of its last frame.
     pub last_crc: u32,
 }
@@ -62,8 +63,8 @@ impl Open {
         put(&mut out, 0, &self.first_seq.to_le_bytes());
         put(&mut out, 8, &self.link.index.to_le_bytes());
         put(&mut out, 12, &self.link.last_crc.to_le_bytes());
-        put(&mut out, 16, &self.link.end.to_le_bytes());
-        put(&mut out, 24, &self.link.last_frame.to_le_bytes());
+        put(&mut out, 16, &u64::from(self.link.end).to_le_bytes());
+        put(&mut out, 24, &u64::from(self.link.last_frame).to_le_bytes());
         put(&mut out, 32, &self.before.seq.to_le_bytes());
         put(&mut out, 40, &self.before.data_seq.to_le_bytes());
         put(&mut out, 48, &self.checkpoint.n.to_le_bytes());
@@ -96,8 +97,8 @@ impl Open {
             link: Link {
                 index: u32_at(payload, 8),
                 last_crc: u32_at(payload, 12),
-                end: u64_at(payload, 16),
-                last_frame: u64_at(payload, 24),
+                end: offset_at(payload, 16),
+                last_frame: offset_at(payload, 24),
             },
             before: Tail { seq: u64_at(payload, 32), data_seq: u64_at(payload, 40) },
             checkpoint: Checkpoint { n: u64_at(payload, 48), covered: u64_at(payload, 56) },

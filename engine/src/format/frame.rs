@@ -6,6 +6,7 @@ use super::constants::{
     OP_CHECKPOINT,
 };
 use super::field::{put, u8_at, u16_at, u32_at};
+use crate::config::Offset;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct FrameHeader {
     /// Seq of the first record in the frame, less the first seq of the segment. Frames without records carry the seq that comes next.
     pub relative_seq: u32,
     /// End of the last frame in this segment that was known to be synced when this one was written, 0 if none.
-    pub watermark: u64,
+    pub watermark: Offset,
     /// Length of the key in front of the payload.
     pub key_len: u16,
     /// What the record does.
@@ -65,22 +66,22 @@ pub struct FrameHeader {
 
 /// Length of a payload with its padding.
 #[inline]
-pub const fn padded(payload_len: u64) -> u64 {
-    (payload_len + FRAME_ALIGN as u64 - 1) & !(FRAME_ALIGN as u64 - 1)
+pub const fn padded(payload_len: Offset) -> Offset {
+    (payload_len + FRAME_ALIGN as Offset - 1) & !(FRAME_ALIGN as Offset - 1)
 }
 
 /// Length on disk of a frame with this payload.
 #[inline]
-pub const fn frame_len(payload_len: u64) -> u64 {
-    FRAME_HEADER_LEN as u64 + padded(payload_len)
+pub const fn frame_len(payload_len: Offset) -> Offset {
+    FRAME_HEADER_LEN as Offset + padded(payload_len)
 }
 
 impl FrameHeader {
     /// The frame's whole length on disk.
     #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
     #[inline]
-    pub fn len(&self) -> u64 {
-        frame_len(u64::from(self.payload_len))
+    pub fn len(&self) -> Offset {
+        frame_len(Offset::from(self.payload_len))
     }
 
     /// Whether the frame is a CHECKPOINT record, which takes a seq and is not data.
@@ -91,11 +92,11 @@ impl FrameHeader {
 
     /// Writes the header as it stands at `offset` of the segment with `seed`; returns its checksum.
     #[inline]
-    pub fn encode(&self, seed: u32, offset: u64, out: &mut [u8]) -> u32 {
+    pub fn encode(&self, seed: u32, offset: Offset, out: &mut [u8]) -> u32 {
         // In whole words: what is written in small pieces and read at once as a large one makes the processor wait.
         let words = [
             u64::from(self.payload_crc) | u64::from(self.payload_len) << 32,
-            u64::from(self.relative_seq) | (self.watermark / FRAME_ALIGN as u64) << 32,
+            u64::from(self.relative_seq) | u64::from(self.watermark / FRAME_ALIGN as Offset) << 32,
         ];
         let rest = u32::from(self.key_len) | u32::from(self.op) << 16 | u32::from(self.kind as u8) << 24;
         let mut tail = [0; FRAME_HEADER_LEN - 4];
@@ -112,15 +113,19 @@ impl FrameHeader {
 
     /// The header in `bytes` if it is valid by itself at `offset` of a segment with this seed and capacity: checksum right, kind known, lengths
     /// inside the segment, watermark at most its own offset.
-    #[inline(always)]
-    pub fn decode(seed: u32, capacity: u64, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
+    #[cfg_attr(feature = "std", inline(always))]
+    #[cfg_attr(not(feature = "std"), inline(never))]
+    pub fn decode(seed: u32, capacity: Offset, offset: Offset, bytes: &[u8]) -> Option<FrameHeader> {
+        let bytes = bytes.first_chunk::<FRAME_HEADER_LEN>()?;
         // The cheap conditions first: a search for headers meets mostly zeros and stale bytes.
         let kind = Kind::from_byte(u8_at(bytes, 23))?;
         let payload_len = u32_at(bytes, 8);
-        if offset < DATA_START || offset.checked_add(frame_len(u64::from(payload_len)))? > capacity {
+        // A length inside the capacity cannot overflow what follows.
+        let fits = Offset::from(payload_len) <= capacity && offset.checked_add(frame_len(Offset::from(payload_len)))? <= capacity;
+        if offset < DATA_START as Offset || !fits {
             return None;
         }
-        let watermark = u64::from(u32_at(bytes, 16)) * FRAME_ALIGN as u64;
+        let watermark = Offset::from(u32_at(bytes, 16)).checked_mul(FRAME_ALIGN as Offset)?;
         let key_len = u16_at(bytes, 20);
         if watermark > offset {
             return None;
@@ -153,10 +158,10 @@ impl FrameHeader {
 /// Checksum over payload pieces and the zeros that pad them.
 pub fn payload_crc(pieces: &[&[u8]]) -> u32 {
     let mut running = checksum::Running::new();
-    let mut len = 0u64;
+    let mut len = 0;
     for piece in pieces {
         running.update(piece);
-        len += piece.len() as u64;
+        len += piece.len() as Offset;
     }
     let padding = (padded(len) - len) as usize;
     running.update([0; FRAME_ALIGN].get(..padding).unwrap_or_default());

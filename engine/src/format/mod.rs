@@ -15,6 +15,8 @@ pub mod segment_header;
 /// Little-endian reads and writes at fixed offsets of fixed-size records, whose callers have seen to the length. What would lie outside reads as 0
 /// and is not written: firmware has no room for a panic that cannot happen.
 pub(crate) mod field {
+    use crate::config::Offset;
+
     #[inline]
     fn raw<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         let found = bytes.get(at..).and_then(|rest| rest.first_chunk());
@@ -40,6 +42,12 @@ pub(crate) mod field {
     #[inline]
     pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
         u64::from_le_bytes(raw(bytes, at))
+    }
+
+    #[inline]
+    pub(crate) fn offset_at(bytes: &[u8], at: usize) -> Offset {
+        // What is above the highest is damage, and stays above it.
+        Offset::try_from(u64_at(bytes, at)).unwrap_or(Offset::MAX)
     }
 
     #[inline]

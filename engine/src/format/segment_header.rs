@@ -4,8 +4,8 @@ use super::checksum;
 use super::constants::{
     DATA_START, FORMAT_VERSION, MAX_WRITE_UNIT, READER_VERSION, SEGMENT_HEADER_LEN, SEGMENT_MAGIC, SEGMENT_RECYCLED, WRITE_UNIT,
 };
-use super::field::{put, u16_at, u32_at, u64_at};
-use crate::config::{LogId, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use super::field::{offset_at, put, u16_at, u32_at};
+use crate::config::{LogId, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Offset};
 
 /// A segment's identity and shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,41 @@ pub struct SegmentHeader {
     /// Start value of the checksums of its frame headers.
     pub seed: u32,
     /// Size of the file, in bytes.
-    pub capacity: u64,
+    pub capacity: Offset,
     /// Where frames start.
-    pub data_start: u64,
+    pub data_start: Offset,
     /// Unit in which it is written, in bytes; frames begin at its multiples.
     pub write_unit: u32,
     /// Whether the blocks held other frames before.
     pub recycled: bool,
+}
+
+/// What writing and reading the frames of a segment takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Start value of the checksums of its frame headers.
+    pub seed: u32,
+    /// Its size, in bytes.
+    pub capacity: Offset,
+    /// Where frames start.
+    pub data_start: Offset,
+    /// Unit in which it is written, in bytes; frames begin at its multiples.
+    pub write_unit: u32,
+}
+
+impl Shape {
+    /// Where the frame behind one that ends at `end` begins.
+    #[inline]
+    pub fn next_frame(&self, end: Offset) -> Offset {
+        let unit = Offset::from(self.write_unit.max(WRITE_UNIT));
+        (end + unit - 1) & !(unit - 1)
+    }
+}
+
+impl From<SegmentHeader> for Shape {
+    fn from(header: SegmentHeader) -> Shape {
+        header.shape()
+    }
 }
 
 /// Why bytes are not a usable segment header.
@@ -37,13 +65,13 @@ pub enum BadHeader {
 
 impl SegmentHeader {
     /// The header of a segment that this library makes.
-    pub fn new(log_id: LogId, seed_base: u32, index: u32, capacity: u64, recycled: bool) -> SegmentHeader {
+    pub fn new(log_id: LogId, seed_base: u32, index: u32, capacity: Offset, recycled: bool) -> SegmentHeader {
         SegmentHeader {
             log_id,
             index,
             seed: SegmentHeader::seed(seed_base, index),
             capacity,
-            data_start: DATA_START,
+            data_start: DATA_START as Offset,
             write_unit: WRITE_UNIT,
             recycled,
         }
@@ -51,9 +79,14 @@ impl SegmentHeader {
 
     /// Where the frame behind one that ends at `end` begins.
     #[inline]
-    pub fn next_frame(&self, end: u64) -> u64 {
-        let unit = u64::from(self.write_unit.max(WRITE_UNIT));
-        (end + unit - 1) & !(unit - 1)
+    pub fn next_frame(&self, end: Offset) -> Offset {
+        self.shape().next_frame(end)
+    }
+
+    /// As much of it as its frames need.
+    #[inline]
+    pub fn shape(&self) -> Shape {
+        Shape { seed: self.seed, capacity: self.capacity, data_start: self.data_start, write_unit: self.write_unit }
     }
 
     /// The seed of a segment: another one for each index, so that no frame of an earlier segment is valid in its blocks.
@@ -73,7 +106,7 @@ impl SegmentHeader {
         put(&mut out, 16, &self.log_id);
         put(&mut out, 32, &self.index.to_le_bytes());
         put(&mut out, 36, &self.seed.to_le_bytes());
-        put(&mut out, 40, &self.capacity.to_le_bytes());
+        put(&mut out, 40, &u64::from(self.capacity).to_le_bytes());
         put(&mut out, 48, &self.write_unit.to_le_bytes());
         put(&mut out, 52, &(self.data_start as u32).to_le_bytes());
         let crc = checksum::of(&out[..SEGMENT_HEADER_LEN - 4]);
@@ -96,13 +129,13 @@ impl SegmentHeader {
             log_id,
             index: u32_at(bytes, 32),
             seed: u32_at(bytes, 36),
-            capacity: u64_at(bytes, 40),
-            data_start: u64::from(u32_at(bytes, 52)),
+            capacity: offset_at(bytes, 40),
+            data_start: Offset::from(u32_at(bytes, 52)),
             write_unit: u32_at(bytes, 48),
             recycled: u32_at(bytes, 12) & SEGMENT_RECYCLED != 0,
         };
-        let shape_is_legal = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&header.capacity)
-            && header.data_start >= DATA_START
+        let shape_is_legal = (MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&u64::from(header.capacity))
+            && header.data_start >= DATA_START as Offset
             && header.data_start < header.capacity
             && header.write_unit.is_power_of_two()
             && header.write_unit <= MAX_WRITE_UNIT

@@ -1,5 +1,7 @@
 //! Torn or rotten: whether a bad frame is the work of a crash or of damage.
 
+use crate::config::Offset;
+
 /// What a bad frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -11,6 +13,6 @@ pub enum Verdict {
 
 /// The verdict on a bad frame at `offset` of a segment whose bytes up to `vouched` were durable, as the manifest's bound, a counting successor's
 /// OPEN or the watermark of any later valid frame header says.
-pub fn verdict(offset: u64, vouched: u64) -> Verdict {
+pub fn verdict(offset: Offset, vouched: Offset) -> Verdict {
     if offset < vouched { Verdict::Rotten } else { Verdict::Torn }
 }

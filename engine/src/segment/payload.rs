@@ -1,5 +1,6 @@
 //! What a frame carries, as pieces in the caller's memory: checksummed before the lock, copied once under it.
 
+use crate::config::Offset;
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum::Running;
 use crate::format::constants::{FRAME_ALIGN, MAX_FRAME_KEY_LEN};
@@ -168,17 +169,18 @@ impl Pieces for Control<'_> {
 
 /// The header of a frame with these records, complete but for the two fields that depend on its place.
 pub fn header_of(kind: Kind, payload: &impl Payload, len: u64) -> FrameHeader {
-    let mut header = plain_header(kind, payload, len);
+    let mut header = plain_header(kind, payload, len as Offset);
     payload.describe(&mut header);
     header
 }
 
 /// The header of one of the log's own frames.
 pub fn control_header(kind: Kind, payload: &[u8]) -> FrameHeader {
-    plain_header(kind, &Control(payload), payload.len() as u64)
+    plain_header(kind, &Control(payload), payload.len() as Offset)
 }
 
-fn plain_header(kind: Kind, body: &impl Pieces, len: u64) -> FrameHeader {
+/// The header of a frame with this body and no key, complete but for what depends on its place.
+pub fn plain_header(kind: Kind, body: &impl Pieces, len: Offset) -> FrameHeader {
     let mut running = Running::new();
     body.visit(&mut |piece| running.update(piece));
     running.update([0; FRAME_ALIGN].get(..(padded(len) - len) as usize).unwrap_or_default());

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::config::Offset;
 use crate::format::batch::{self, BatchEntry};
 use crate::format::checksum;
 use crate::format::constants::{
@@ -9,7 +10,7 @@ use crate::format::constants::{
 };
 use crate::format::control::{End, Open};
 use crate::format::frame::{FrameHeader, Kind, padded, payload_crc};
-use crate::format::segment_header::SegmentHeader;
+use crate::format::segment_header::{SegmentHeader, Shape};
 use crate::seq::Tail;
 use crate::storage::{IoError, ReadAt};
 
@@ -27,10 +28,10 @@ const SEARCHED_BYTES: usize = FRAME_HEADER_LEN + END_PAYLOAD_LEN;
 pub struct Window<'a, F: ReadAt> {
     file: &'a F,
     buffer: &'a mut [u8],
-    start: u64,
+    start: Offset,
     len: usize,
-    /// Bytes from here on stay in the buffer while later ones are read, as long as there is room; `u64::MAX` if none need to.
-    keep_from: u64,
+    /// Bytes from here on stay in the buffer while later ones are read, as long as there is room; `Offset::MAX` if none need to.
+    keep_from: Offset,
     bytes_read: u64,
 }
 
@@ -38,22 +39,22 @@ impl<'a, F: ReadAt> Window<'a, F> {
     /// A window over `file`; `buffer` holds at least the payload of an OPEN. From `MIN_WINDOW_BYTES` on it reads in good pieces.
     pub fn new(file: &'a F, buffer: &'a mut [u8]) -> Window<'a, F> {
         debug_assert!(buffer.len() >= OPEN_PAYLOAD_LEN);
-        Window { file, buffer, start: 0, len: 0, keep_from: u64::MAX, bytes_read: 0 }
+        Window { file, buffer, start: 0, len: 0, keep_from: Offset::MAX, bytes_read: 0 }
     }
 
     /// The same over a buffer that holds `held` of the file already, as another window's `held` said.
-    pub fn resume(file: &'a F, buffer: &'a mut [u8], held: (u64, usize)) -> Window<'a, F> {
+    pub fn resume(file: &'a F, buffer: &'a mut [u8], held: (Offset, usize)) -> Window<'a, F> {
         Window { start: held.0, len: held.1, ..Window::new(file, buffer) }
     }
 
     /// From now on keeps what it holds from `offset` on, so that it is read once. Given up when the buffer has no room for that.
-    pub fn keep(&mut self, offset: u64) {
+    pub fn keep(&mut self, offset: Offset) {
         self.keep_from = offset;
     }
 
     /// Whether it keeps anything.
     pub fn keeps(&self) -> bool {
-        self.keep_from != u64::MAX
+        self.keep_from != Offset::MAX
     }
 
     /// The file that it looks at.
@@ -62,16 +63,16 @@ impl<'a, F: ReadAt> Window<'a, F> {
     }
 
     /// Offset and length of what the buffer holds.
-    pub fn held(&self) -> (u64, usize) {
+    pub fn held(&self) -> (Offset, usize) {
         (self.start, self.len)
     }
 
     /// The bytes at `offset`, which are at most as many as the buffer holds; `None` where the file ends before.
     #[inline]
-    pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, IoError> {
+    pub fn bytes(&mut self, offset: Offset, len: usize) -> Result<Option<&[u8]>, IoError> {
         debug_assert!(len <= self.buffer.len());
-        let end = offset + len as u64;
-        if offset < self.start || end > self.start + self.len as u64 {
+        let end = offset + len as Offset;
+        if offset < self.start || end > self.start + self.len as Offset {
             self.fill(offset, len)?;
         }
         let from = (offset - self.start) as usize;
@@ -79,7 +80,7 @@ impl<'a, F: ReadAt> Window<'a, F> {
     }
 
     /// The bytes at `offset`, as many as there are up to `len`, which is at most what the buffer holds.
-    pub fn up_to(&mut self, offset: u64, len: usize) -> Result<&[u8], IoError> {
+    pub fn up_to(&mut self, offset: Offset, len: usize) -> Result<&[u8], IoError> {
         if self.bytes(offset, len)?.is_some() {
             let from = (offset - self.start) as usize;
             return Ok(self.buffer.get(from..from + len).unwrap_or_default());
@@ -90,8 +91,8 @@ impl<'a, F: ReadAt> Window<'a, F> {
     }
 
     #[cold]
-    fn fill(&mut self, offset: u64, len: usize) -> Result<(), IoError> {
-        let held_end = self.start + self.len as u64;
+    fn fill(&mut self, offset: Offset, len: usize) -> Result<(), IoError> {
+        let held_end = self.start + self.len as Offset;
         if self.keep_from <= offset && self.keep_from >= self.start && offset <= held_end {
             let kept = (held_end - self.keep_from) as usize;
             let needed = (offset - self.keep_from) as usize + len;
@@ -109,45 +110,45 @@ impl<'a, F: ReadAt> Window<'a, F> {
             // With little room left, reading would go in crumbs.
             let room = self.buffer.len() - self.len;
             if (offset - self.start) as usize + len <= self.buffer.len() && room >= READ_BYTES.min(self.buffer.len() / 8) {
-                return self.read_to(offset + len as u64);
+                return self.read_to(offset + len as Offset);
             }
         }
         if self.keep_from < offset {
-            self.keep_from = u64::MAX;
+            self.keep_from = Offset::MAX;
         }
         self.start = offset;
         self.len = 0;
-        self.read_to(offset + len as u64)
+        self.read_to(offset + len as Offset)
     }
 
     /// Reads on behind the held bytes, to `end` at least, unless the file ends before.
-    fn read_to(&mut self, end: u64) -> Result<(), IoError> {
+    fn read_to(&mut self, end: Offset) -> Result<(), IoError> {
         loop {
-            let held_end = self.start + self.len as u64;
+            let held_end = self.start + self.len as Offset;
             let room = self.buffer.get_mut(self.len..).unwrap_or_default();
             let len = room.len().min(READ_BYTES);
             let more = self.file.read_at(held_end, room.get_mut(..len).unwrap_or_default())?;
             self.len += more;
             self.bytes_read += more as u64;
-            if more == 0 || self.start + self.len as u64 >= end {
+            if more == 0 || self.start + self.len as Offset >= end {
                 return Ok(());
             }
         }
     }
 
     /// The checksum of a range of any length; `None` where the file ends before.
-    pub fn checksum(&mut self, offset: u64, len: u64) -> Result<Option<u32>, IoError> {
+    pub fn checksum(&mut self, offset: Offset, len: Offset) -> Result<Option<u32>, IoError> {
         let mut running = checksum::Running::new();
         let mut at = offset;
         let end = offset + len;
         while at < end {
             // Whole small frames in one piece, long ones by what the buffer holds.
-            let piece = (end - at).min(self.buffer.len() as u64) as usize;
+            let piece = (end - at).min(self.buffer.len() as Offset) as usize;
             match self.bytes(at, piece)? {
                 Some(bytes) => running.update(bytes),
                 None => return Ok(None),
             }
-            at += piece as u64;
+            at += piece as Offset;
         }
         Ok(Some(running.finish()))
     }
@@ -158,11 +159,35 @@ impl<'a, F: ReadAt> Window<'a, F> {
     }
 }
 
+/// A segment as a walk through its frames sees it.
+pub trait View {
+    /// Why it cannot be seen.
+    type Error;
+    /// The bytes at `offset`, at most as many as a header or a payload of the log's own has; `None` if they are not there.
+    fn bytes(&mut self, offset: Offset, len: usize) -> Result<Option<&[u8]>, Self::Error>;
+    /// The checksum of a range of any length; `None` if its bytes are not there.
+    fn checksum(&mut self, offset: Offset, len: Offset) -> Result<Option<u32>, Self::Error>;
+}
+
+impl<F: ReadAt> View for Window<'_, F> {
+    type Error = IoError;
+
+    #[inline]
+    fn bytes(&mut self, offset: Offset, len: usize) -> Result<Option<&[u8]>, IoError> {
+        Window::bytes(self, offset, len)
+    }
+
+    #[inline]
+    fn checksum(&mut self, offset: Offset, len: Offset) -> Result<Option<u32>, IoError> {
+        Window::checksum(self, offset, len)
+    }
+}
+
 /// A valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Where it starts.
-    pub offset: u64,
+    pub offset: Offset,
     /// Its header.
     pub header: FrameHeader,
     /// The header's own checksum.
@@ -173,13 +198,13 @@ pub struct Frame {
 
 impl Frame {
     /// Where the next frame starts.
-    pub fn end(&self) -> u64 {
+    pub fn end(&self) -> Offset {
         self.offset + self.header.len()
     }
 
     /// Where its payload starts.
-    pub fn payload(&self) -> u64 {
-        self.offset + FRAME_HEADER_LEN as u64
+    pub fn payload(&self) -> Offset {
+        self.offset + FRAME_HEADER_LEN as Offset
     }
 
     /// The tail behind it, when `before` is the one in front of it. A frame without records changes nothing: it must not make data of a CHECKPOINT
@@ -208,10 +233,10 @@ pub enum Stop {
 }
 
 /// Goes through the frames of a segment from its data start.
-#[derive(Clone)]
+#[derive(Clone, Copy, Default)]
 pub struct Walk {
-    segment: SegmentHeader,
-    offset: u64,
+    segment: Shape,
+    offset: Offset,
     next_relative: u32,
     fragments: bool,
     ended: bool,
@@ -221,17 +246,18 @@ pub struct Walk {
 
 impl Walk {
     /// At the data start of a segment with this header.
-    pub fn new(segment: SegmentHeader) -> Walk {
+    pub fn new(segment: impl Into<Shape>) -> Walk {
+        let segment = segment.into();
         Walk { segment, offset: segment.data_start, next_relative: 0, fragments: false, ended: false, last_crc: 0 }
     }
 
     /// At a frame boundary that an earlier walk passed, which is not between the fragments of a record.
-    pub fn resume(segment: SegmentHeader, offset: u64, records: u32) -> Walk {
-        Walk { segment, offset, next_relative: records, fragments: false, ended: false, last_crc: 0 }
+    pub fn resume(segment: impl Into<Shape>, offset: Offset, records: u32) -> Walk {
+        Walk { segment: segment.into(), offset, next_relative: records, fragments: false, ended: false, last_crc: 0 }
     }
 
     /// Where the next frame is looked for.
-    pub fn offset(&self) -> u64 {
+    pub fn offset(&self) -> Offset {
         self.offset
     }
 
@@ -242,11 +268,11 @@ impl Walk {
 
     /// The next frame, verified whole, or why there is none.
     #[inline(always)]
-    pub fn next<F: ReadAt>(&mut self, window: &mut Window<'_, F>) -> Result<Result<Frame, Stop>, IoError> {
+    pub fn next<V: View>(&mut self, window: &mut V) -> Result<Result<Frame, Stop>, V::Error> {
         if self.ended {
             return Ok(Err(Stop::Ended));
         }
-        if self.offset + FRAME_HEADER_LEN as u64 > self.segment.capacity {
+        if self.offset + FRAME_HEADER_LEN as Offset > self.segment.capacity {
             return Ok(Err(Stop::Full));
         }
         let Some(bytes) = window.bytes(self.offset, FRAME_HEADER_LEN)? else {
@@ -265,8 +291,8 @@ impl Walk {
         if header.relative_seq != self.next_relative || !self.kind_is_in_order(header.kind) {
             return Ok(Err(Stop::BadOrder));
         }
-        let payload = self.offset + FRAME_HEADER_LEN as u64;
-        if window.checksum(payload, padded(u64::from(header.payload_len)))? != Some(header.payload_crc) {
+        let payload = self.offset + FRAME_HEADER_LEN as Offset;
+        if window.checksum(payload, padded(Offset::from(header.payload_len)))? != Some(header.payload_crc) {
             return Ok(Err(Stop::BadPayload(header)));
         }
         if !content_is_sound(window, payload, &header, self.last_crc)? {
@@ -304,7 +330,7 @@ impl Walk {
 }
 
 /// Whether the log's own frames say what they may say.
-fn content_is_sound<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, header: &FrameHeader, last_crc: u32) -> Result<bool, IoError> {
+fn content_is_sound<V: View>(window: &mut V, payload: Offset, header: &FrameHeader, last_crc: u32) -> Result<bool, V::Error> {
     let len = header.payload_len as usize;
     Ok(match header.kind {
         Kind::Open => len == OPEN_PAYLOAD_LEN && window.bytes(payload, len)?.is_some_and(|bytes| Open::decode(bytes).is_some()),
@@ -318,25 +344,25 @@ fn content_is_sound<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, header:
 }
 
 /// The number of records in a batch whose lengths add up to its payload; `None` if they do not.
-fn batch_records<F: ReadAt>(window: &mut Window<'_, F>, payload: u64, payload_len: u32) -> Result<Option<u32>, IoError> {
-    let payload_len = u64::from(payload_len);
+fn batch_records<V: View>(window: &mut V, payload: Offset, payload_len: u32) -> Result<Option<u32>, V::Error> {
     let count = match window.bytes(payload, BATCH_COUNT_LEN)? {
-        Some(front) => batch::count(front, payload_len),
+        Some(front) => batch::count(front, u64::from(payload_len)),
         None => None,
     };
     let Some(count) = count else {
         return Ok(None);
     };
-    let mut total = batch::table_len(u64::from(count));
-    for entry in 0..u64::from(count) {
-        let at = payload + batch::table_len(entry);
+    // The table lies inside the payload, and with it inside the segment; the lengths in it may say anything.
+    let mut total = batch::table_len(u64::from(count)) as Offset;
+    for entry in 0..count {
+        let at = payload + batch::table_len(u64::from(entry)) as Offset;
         let Some(bytes) = window.bytes(at, BATCH_ENTRY_LEN)? else {
             return Ok(None);
         };
         let entry = BatchEntry::decode(bytes);
-        total += u64::from(entry.key_len) + u64::from(entry.value_len);
+        total = total.saturating_add(Offset::from(entry.key_len)).saturating_add(Offset::from(entry.value_len));
     }
-    Ok((total == payload_len).then_some(count))
+    Ok((total == Offset::from(payload_len)).then_some(count))
 }
 
 /// What stands behind the point where a walk stopped.
@@ -345,32 +371,47 @@ pub struct Behind {
     /// Headers that are valid by themselves.
     pub headers: u64,
     /// The highest watermark among them.
-    pub watermark: u64,
+    pub watermark: Offset,
     /// End of the last frame among them, 0 if there is none.
-    pub end: u64,
+    pub end: Offset,
     /// One more than the highest relative seq among them, 0 if there is none.
     pub relative_end: u64,
     /// One more than the highest relative seq of a record in them, 0 if there is none.
     pub relative_last: u64,
     /// The last END among them whose payload is right as well.
     pub last_end: Option<End>,
-    last_batch: Option<(u64, FrameHeader)>,
+    last_batch: Option<(Offset, FrameHeader)>,
     /// End of the last byte that is not zero, 0 if there is none.
-    pub nonzero_end: u64,
+    pub nonzero_end: Offset,
 }
 
 /// Looks for frame headers from `from` to the end of the segment that are valid by themselves and whose seq is not below `next_relative`.
-pub fn behind<F: ReadAt>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: u64, next_relative: u32) -> Result<Behind, IoError> {
+pub fn behind<F: ReadAt>(window: &mut Window<'_, F>, segment: &SegmentHeader, from: Offset, next_relative: u32) -> Result<Behind, IoError> {
     let mut found = Behind::default();
     found.search(window, segment, from..segment.capacity, next_relative)?;
     if let Some((offset, header)) = found.last_batch {
         // How many records it holds is known only if its payload is right.
-        let payload = offset + FRAME_HEADER_LEN as u64;
-        let is_right = window.checksum(payload, padded(u64::from(header.payload_len)))? == Some(header.payload_crc);
+        let payload = offset + FRAME_HEADER_LEN as Offset;
+        let is_right = window.checksum(payload, padded(Offset::from(header.payload_len)))? == Some(header.payload_crc);
         let count = if is_right { batch_records(window, payload, header.payload_len)? } else { None };
         found.relative_last = found.relative_last.max(u64::from(header.relative_seq) + u64::from(count.unwrap_or(1)));
     }
     Ok(found)
+}
+
+/// The highest watermark that `behind` would find, for those who have no room for the rest of what it tells.
+pub fn watermark_behind<V: View>(view: &mut V, segment: Shape, from: Offset, next_relative: u32) -> Result<Offset, V::Error> {
+    let (mut at, mut highest) = (from, 0);
+    while at + FRAME_HEADER_LEN as Offset <= segment.capacity {
+        if let Some(bytes) = view.bytes(at, FRAME_HEADER_LEN)?
+            && let Some(header) = FrameHeader::decode(segment.seed, segment.capacity, at, bytes)
+            && header.relative_seq >= next_relative
+        {
+            highest = highest.max(header.watermark);
+        }
+        at += FRAME_ALIGN as Offset;
+    }
+    Ok(highest)
 }
 
 impl Behind {
@@ -380,16 +421,16 @@ impl Behind {
         &mut self,
         window: &mut Window<'_, F>,
         segment: &SegmentHeader,
-        range: Range<u64>,
+        range: Range<Offset>,
         next_relative: u32,
-    ) -> Result<u64, IoError> {
+    ) -> Result<Offset, IoError> {
         let found = self;
         let mut at = range.start;
         // What two pieces have in common is read once, unless the window has something else to keep.
         let slides = !window.keeps();
         while at < range.end {
-            let len = (range.end - at).min(window.buffer.len() as u64) as usize;
-            let is_last = at + len as u64 == segment.capacity;
+            let len = (range.end - at).min(window.buffer.len() as Offset) as usize;
+            let is_last = at + len as Offset == segment.capacity;
             let bytes = window.up_to(at, len)?;
             // A file that has been cut is looked at as far as it goes.
             let is_last = is_last || bytes.len() < len;
@@ -403,7 +444,7 @@ impl Behind {
                 let place = unit * FRAME_ALIGN;
                 let Some(candidate) = bytes.get(place..place + FRAME_HEADER_LEN) else {
                     if word.iter().any(|&byte| byte != 0) {
-                        found.nonzero_end = at + (place + word.len()) as u64;
+                        found.nonzero_end = at + (place + word.len()) as Offset;
                     }
                     continue;
                 };
@@ -413,9 +454,9 @@ impl Behind {
                         continue;
                     }
                 } else {
-                    found.nonzero_end = at + (place + FRAME_ALIGN) as u64;
+                    found.nonzero_end = at + (place + FRAME_ALIGN) as Offset;
                 }
-                let offset = at + place as u64;
+                let offset = at + place as Offset;
                 let header = FrameHeader::decode(segment.seed, segment.capacity, offset, candidate);
                 if let Some(header) = header.filter(|header| header.relative_seq >= next_relative) {
                     found.headers += 1;
@@ -436,7 +477,7 @@ impl Behind {
                     }
                 }
             }
-            at += advance as u64;
+            at += advance as Offset;
             if slides {
                 window.keep(at);
             }
@@ -445,7 +486,7 @@ impl Behind {
             }
         }
         if slides {
-            window.keep(u64::MAX);
+            window.keep(Offset::MAX);
         }
         Ok(at)
     }

@@ -5,6 +5,7 @@
 #[cfg(feature = "std")]
 pub mod posix;
 
+use crate::config::Offset;
 use crate::error::{Code, Error};
 use crate::names::FileName;
 
@@ -79,13 +80,13 @@ pub enum LockKind {
 /// What can be read at an offset: all that a scan needs.
 pub trait ReadAt {
     /// Fills `buf` from `offset` on; returns less than its length only where there is no more.
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError>;
+    fn read_at(&self, offset: Offset, buf: &mut [u8]) -> Result<usize, IoError>;
 }
 
 impl<F: File> ReadAt for F {
     #[inline]
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError> {
-        File::read_at(self, offset, buf)
+    fn read_at(&self, offset: Offset, buf: &mut [u8]) -> Result<usize, IoError> {
+        File::read_at(self, u64::from(offset), buf)
     }
 }
 

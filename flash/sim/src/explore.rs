@@ -102,7 +102,7 @@ fn play(
         let Some(log) = log.as_mut() else { continue };
         match world.model.run(log, *op, job.sync_each) {
             Ok(()) => {}
-            Err(fail) if fail.code == Code::NoSpace => tally.full += 1,
+            Err(Code::NoSpace) => tally.full += 1,
             Err(fail) => panic!("{op:?} of {front:?}: {fail:?} {:?}", flash.borrow().complaint),
         }
     }
@@ -115,7 +115,7 @@ fn play(
     {
         match world.model.run(log, last, job.sync_each) {
             Ok(()) => assert!(cut.is_none() || job.cached, "the cut came"),
-            Err(fail) if fail.code == Code::NoSpace => tally.full += 1,
+            Err(Code::NoSpace) => tally.full += 1,
             Err(fail) => assert!(cut.is_some(), "{last:?} after {front:?}: {fail:?} {:?}", flash.borrow().complaint),
         }
     }
@@ -164,7 +164,7 @@ fn go_on(job: &Job, world: &mut World, memory: &mut Memory, cut: Option<(u32, Te
         match world.model.run(&mut log, op, job.sync_each) {
             Ok(()) if op == Op::Small => break,
             Ok(()) => {}
-            Err(fail) if fail.code == Code::NoSpace && op == Op::Small => {}
+            Err(Code::NoSpace) if op == Op::Small => {}
             Err(fail) => {
                 assert!(cut.is_some(), "{op:?}: {fail:?} {:?}", flash.borrow().complaint);
                 break;

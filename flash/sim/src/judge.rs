@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 
 use wal_engine::error::Code;
+use wal_engine::segment::payload::Entries;
 use wal_engine::seq;
 use wal_flash::chip::Geometry;
-use wal_flash::fail::Fail;
+use wal_flash::fail::Miss;
 use wal_flash::log::{Log, Settings};
+use wal_flash::replay::Cursor;
 
 use crate::chip::{Flash, Pins};
 
@@ -118,9 +120,9 @@ pub fn settings(geometry: Geometry, sync_each: bool) -> Settings {
 }
 
 /// Opens the log on a chip.
-pub fn open<'m>(flash: &'m RefCell<Flash>, memory: &'m mut Memory, settings: Settings) -> Result<Log<'m, Pins<'m>>, Fail> {
-    let mut log = Log::new(Pins(flash), settings, &mut memory.slots, &mut memory.page, &mut memory.window);
-    log.open().map(|()| log)
+pub fn open<'m>(flash: &'m RefCell<Flash>, memory: &'m mut Memory, settings: Settings) -> Result<Log<'m, Pins<'m>>, Code> {
+    let mut log = Log::new(Pins(flash), &settings, &mut memory.slots, &mut memory.page, &mut memory.window);
+    log.open(&settings).map(|()| log)
 }
 
 fn entry(op: u8, len: usize, seed: u64) -> Entry {
@@ -130,6 +132,19 @@ fn entry(op: u8, len: usize, seed: u64) -> Entry {
 
 fn borrowed(entry: &Entry) -> wal_engine::segment::payload::Entry<'_> {
     wal_engine::segment::payload::Entry { op: entry.op, key: &entry.key, value: &entry.value }
+}
+
+/// Entries as the log takes them.
+struct Listed<'a>(&'a [Entry]);
+
+impl Entries for Listed<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn entry(&self, index: usize) -> wal_engine::segment::payload::Entry<'_> {
+        borrowed(&self.0[index])
+    }
 }
 
 impl Model {
@@ -166,14 +181,14 @@ impl Model {
     }
 
     /// Does one operation on both. Errors other than a full log and a dead chip are the log's mistake.
-    pub fn run(&mut self, log: &mut Log<'_, Pins<'_>>, op: Op, sync_each: bool) -> Result<(), Fail> {
+    pub fn run(&mut self, log: &mut Log<'_, Pins<'_>>, op: Op, sync_each: bool) -> Result<(), Code> {
         let geometry = log_geometry(log);
         self.announce(op, &geometry);
         let entries = self.maybe.entries.clone();
         let seqs = self.entries.len() as u64 + entries.len() as u64;
-        let done: Result<Option<u64>, Fail> = match op {
-            Op::Small | Op::Big => log.append(borrowed(&entries[0])).map(Some),
-            Op::Batch => log.append_batch(&entries.iter().map(borrowed).collect::<Vec<_>>()[..]).map(Some),
+        let done: Result<Option<u64>, Code> = match op {
+            Op::Small | Op::Big => log.append(borrowed(&entries[0])).map(|()| Some(log.last_seq())),
+            Op::Batch => log.append_batch(&Listed(&entries)).map(|()| Some(log.last_seq())),
             Op::Pieces | Op::GivenUp => {
                 let whole = if op == Op::Pieces { entries[0].clone() } else { entry(1, 40, 1) };
                 let bytes = [whole.key.clone(), whole.value.clone()].concat();
@@ -186,7 +201,7 @@ impl Model {
                     }
                     log.add(&bytes[2..third])?;
                     log.add(&bytes[third..])?;
-                    log.end().map(Some)
+                    log.end().map(|()| Some(log.last_seq()))
                 };
                 let done = append();
                 if !matches!(done, Ok(Some(_))) {
@@ -194,7 +209,7 @@ impl Model {
                 }
                 done
             }
-            Op::Checkpoint => log.checkpoint(seq::LAST).map(|n| {
+            Op::Checkpoint => checkpoint(log, seq::LAST).map(|n| {
                 if n < seqs {
                     // There was no room for the record.
                     assert_eq!(n, seqs - 1, "n without a record is what was covered");
@@ -204,10 +219,7 @@ impl Model {
                 None
             }),
             Op::Truncate => log.truncate(self.n, false).map(|()| None),
-            Op::Prepare => {
-                while log.prepare()? {}
-                Ok(None)
-            }
+            Op::Prepare => prepare(log).map(|()| None),
             Op::Reopen => Ok(None),
         };
         match done {
@@ -218,9 +230,9 @@ impl Model {
                 self.keep(sync_each);
                 Ok(())
             }
-            Err(fail) if fail.code == Code::NoSpace => {
+            Err(Code::NoSpace) => {
                 self.maybe = Maybe::default();
-                Err(fail)
+                Err(Code::NoSpace)
             }
             Err(fail) => Err(fail),
         }
@@ -275,18 +287,42 @@ fn log_geometry(log: &Log<'_, Pins<'_>>) -> Geometry {
     log.shape()
 }
 
+/// Makes a checkpoint; its n.
+pub fn checkpoint(log: &mut Log<'_, Pins<'_>>, covered: u64) -> Result<u64, Code> {
+    let mut n = 0;
+    log.checkpoint(covered, &mut n).map(|()| n)
+}
+
+/// Whether there is what was looked for.
+pub fn is_there(found: Result<(), Miss>) -> Result<bool, Code> {
+    match found {
+        Ok(()) => Ok(true),
+        Err(Miss::None) => Ok(false),
+        Err(Miss::Fail(code)) => Err(code),
+    }
+}
+
+/// Erases ahead until nothing is left to do.
+pub fn prepare(log: &mut Log<'_, Pins<'_>>) -> Result<(), Code> {
+    while is_there(log.prepare())? {}
+    Ok(())
+}
+
 /// Everything that a log says, raw.
 pub fn show(log: &mut Log<'_, Pins<'_>>) -> Shown {
-    let mut cursor = log.replay(seq::OLDEST, true).expect("a cursor");
+    let mut cursor = Cursor::default();
+    log.replay(&mut cursor, seq::OLDEST, true).expect("a cursor");
     let mut records = Vec::new();
-    while let Some(record) = log.next(&mut cursor).expect("the next record") {
+    while is_there(log.next(&mut cursor)).expect("the next record") {
+        let record = *cursor.record();
         let (key_len, len) = (record.key_len as usize, (record.key_len + record.value_len) as usize);
         let mut bytes = vec![0; len];
         // In odd pieces.
         let mut done = 0;
         while done < len {
             let end = len.min(done + 777);
-            let got = log.read(&mut cursor, done as u32, &mut bytes[done..end]).expect("its bytes");
+            let mut got = 0;
+            log.read(&mut cursor, done as u32, &mut bytes[done..end], &mut got).expect("its bytes");
             assert_eq!(got as usize, end - done);
             done = end;
         }

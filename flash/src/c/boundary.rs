@@ -10,10 +10,11 @@ use wal_engine::error::Code;
 use wal_engine::segment::payload::{Entries, Entry};
 
 use super::types::{
-    WAL_FLASH_BAD_BLOCK, WAL_FLASH_UNREADABLE, WalFlashConfig, WalFlashCursor, WalFlashDriver, WalFlashEntry, WalFlashError, WalStatus,
+    WAL_END, WAL_FLASH_BAD_BLOCK, WAL_FLASH_UNREADABLE, WAL_OK, WalFlashConfig, WalFlashCursor, WalFlashDriver, WalFlashEntry,
+    WalFlashError, WalStatus,
 };
 use crate::chip::{Chip, Fault};
-use crate::fail::{Fail, Result};
+use crate::fail::{Detail, Miss, Result};
 use crate::log::{Log, Settings};
 use crate::replay::Cursor;
 
@@ -109,28 +110,53 @@ impl Caller {
         Caller(PhantomData)
     }
 
-    /// Reports a result.
+    /// Reports the result of a call on a log.
     #[inline(never)]
-    pub(crate) fn report(&self, err: *mut WalFlashError, result: Result<WalStatus>) -> WalStatus {
+    pub(crate) fn report(&self, log: *mut WalFlash, err: *mut WalFlashError, result: Result<()>) -> WalStatus {
         match result {
-            Ok(status) => status,
-            Err(fail) => {
-                let code = fail.code as i32;
-                let error = WalFlashError { seq: fail.seq, offset: fail.offset.into(), code, driver: fail.driver };
-                // SAFETY: NULL or the caller's to be written.
-                if let Some(err) = unsafe { err.as_mut() } {
-                    *err = error;
-                }
-                code
+            Ok(()) => WAL_OK,
+            Err(code) => {
+                // SAFETY: as in `log`.
+                let handle = unsafe { log.as_ref() }.filter(|handle| handle.open == OPEN);
+                self.fail(err, code, &handle.map_or(Detail::default(), |handle| handle.log.detail()))
             }
         }
     }
 
-    /// Writes a result, where one is wanted.
-    pub(crate) fn put<T>(&self, to: *mut T, value: T) {
-        if !to.is_null() {
-            // SAFETY: the caller's to be written.
-            unsafe { to.write(value) };
+    /// The same for a call that may have nothing more to do.
+    #[inline(never)]
+    pub(crate) fn report_end(&self, log: *mut WalFlash, err: *mut WalFlashError, result: core::result::Result<(), Miss>) -> WalStatus {
+        match result {
+            Ok(()) => WAL_OK,
+            Err(Miss::None) => WAL_END,
+            Err(Miss::Fail(code)) => self.report(log, err, Err(code)),
+        }
+    }
+
+    /// Reports that there is no log behind a handle.
+    #[inline(never)]
+    pub(crate) fn no_log(&self, log: *mut WalFlash, err: *mut WalFlashError) -> WalStatus {
+        self.report(log, err, Err(if log.is_null() { Code::Invalid } else { Code::Misuse }))
+    }
+
+    /// Reports a failure.
+    #[inline(never)]
+    pub(crate) fn fail(&self, err: *mut WalFlashError, code: Code, detail: &Detail) -> WalStatus {
+        let code = code as i32;
+        // SAFETY: NULL or the caller's to be written.
+        if let Some(err) = unsafe { err.as_mut() } {
+            *err = WalFlashError { seq: detail.seq, offset: detail.offset.into(), code, driver: detail.driver };
+        }
+        code
+    }
+
+    /// Writes the number that a call made, where one is wanted.
+    #[inline(never)]
+    pub(crate) fn put(&self, to: *mut u64, value: u64, result: &Result<()>) {
+        if result.is_ok()
+            && let Some(to) = self.answer(to)
+        {
+            *to = value;
         }
     }
 
@@ -141,43 +167,38 @@ impl Caller {
     }
 
     /// The log behind a handle.
-    pub(crate) fn log(&self, log: *mut WalFlash) -> Result<&mut FlashLog> {
+    #[inline(never)]
+    pub(crate) fn log(&self, log: *mut WalFlash) -> Option<&mut FlashLog> {
         // SAFETY: NULL or what `wal_flash_init` returned, used by one thread at a time.
-        match unsafe { log.as_mut() } {
-            None => Err(Fail::new(Code::Invalid)),
-            Some(handle) if handle.open != OPEN => Err(Fail::new(Code::Misuse)),
-            Some(handle) => Ok(&mut handle.log),
-        }
+        let handle = unsafe { log.as_mut() }.filter(|handle| handle.open == OPEN)?;
+        handle.log.forget_detail();
+        Some(&mut handle.log)
     }
 
     /// The caller's bytes.
-    pub(crate) fn bytes(&self, bytes: *const c_void, len: u32) -> Result<&[u8]> {
+    #[inline(never)]
+    pub(crate) fn bytes(&self, bytes: *const c_void, len: u32) -> Option<&[u8]> {
         if len == 0 {
-            return Ok(&[]);
+            return Some(&[]);
         }
         if bytes.is_null() || len > i32::MAX as u32 {
-            return Err(Fail::new(Code::Invalid));
+            return None;
         }
         // SAFETY: not NULL, and as many as the caller says.
-        Ok(unsafe { slice::from_raw_parts(bytes.cast(), len as usize) })
+        Some(unsafe { slice::from_raw_parts(bytes.cast(), len as usize) })
     }
 
     /// The caller's buffer.
-    pub(crate) fn buffer(&self, bytes: *mut c_void, len: u32) -> Result<&mut [u8]> {
-        if len == 0 {
-            return Ok(&mut []);
-        }
-        if bytes.is_null() || len > i32::MAX as u32 {
-            return Err(Fail::new(Code::Invalid));
-        }
-        // SAFETY: not NULL, and as large as the caller says.
-        Ok(unsafe { slice::from_raw_parts_mut(bytes.cast(), len as usize) })
+    pub(crate) fn buffer(&self, bytes: *mut c_void, len: u32) -> Option<&mut [u8]> {
+        self.bytes(bytes, len)?;
+        // SAFETY: as many as the caller says; none are at an address that is not NULL.
+        Some(if len == 0 { &mut [] } else { unsafe { slice::from_raw_parts_mut(bytes.cast(), len as usize) } })
     }
 
     /// The entries of a batch.
-    pub(crate) fn entries(&self, entries: *const WalFlashEntry, count: u32) -> Result<Batch<'_>> {
+    pub(crate) fn entries(&self, entries: *const WalFlashEntry, count: u32) -> Option<Batch<'_>> {
         if entries.is_null() || count == 0 || count > i32::MAX as u32 / size_of::<WalFlashEntry>() as u32 {
-            return Err(Fail::new(Code::Invalid));
+            return None;
         }
         // SAFETY: not NULL, and as many as the caller says.
         let entries = unsafe { slice::from_raw_parts(entries, count as usize) };
@@ -185,35 +206,44 @@ impl Caller {
             self.bytes(entry.key, entry.key_len)?;
             self.bytes(entry.value, entry.value_len)?;
             if entry.op > u32::from(u8::MAX) || entry.reserved != 0 {
-                return Err(Fail::new(Code::Invalid));
+                return None;
             }
         }
-        Ok(Batch { caller: self, entries })
+        Some(Batch { caller: self, entries })
     }
 
-    /// Puts a cursor into the caller's memory.
-    pub(crate) fn begin(&self, to: *mut WalFlashCursor, cursor: Cursor) -> Result<()> {
-        if to.is_null() {
-            return Err(Fail::new(Code::Invalid));
+    /// The caller's memory for a cursor, which holds one from now on.
+    pub(crate) fn new_cursor(&self, cursor: *mut WalFlashCursor) -> Option<&mut Cursor> {
+        if cursor.is_null() {
+            return None;
         }
-        // SAFETY: large and aligned enough, as is asserted where it is declared.
-        unsafe { to.cast::<Cursor>().write(cursor) };
-        Ok(())
+        // SAFETY: large and aligned enough, as is asserted where it is declared. All zeros are a cursor: it has numbers and a bool.
+        unsafe {
+            cursor.write_bytes(0, 1);
+            cursor.cast::<Cursor>().as_mut()
+        }
     }
 
     /// The cursor in the caller's memory.
-    pub(crate) fn cursor(&self, cursor: *mut WalFlashCursor) -> Result<&mut Cursor> {
-        // SAFETY: NULL or what `begin` wrote.
-        unsafe { cursor.cast::<Cursor>().as_mut() }.ok_or(Fail::new(Code::Invalid))
+    pub(crate) fn cursor(&self, cursor: *mut WalFlashCursor) -> Option<&mut Cursor> {
+        // SAFETY: NULL or what `new_cursor` made.
+        unsafe { cursor.cast::<Cursor>().as_mut() }
+    }
+
+    /// What an answer goes to.
+    pub(crate) fn answer<T>(&self, to: *mut T) -> Option<&mut T> {
+        // SAFETY: NULL or the caller's to be written.
+        unsafe { to.as_mut() }
     }
 
     /// The driver, as a chip.
     pub(crate) fn chip(&self, driver: &WalFlashDriver) -> Result<Callbacks> {
         let is_whole = driver.read.is_some() && driver.program.is_some() && driver.erase.is_some();
-        if is_whole { Ok(Callbacks(*driver)) } else { Err(Fail::new(Code::Invalid)) }
+        if is_whole { Ok(Callbacks(*driver)) } else { Err(Code::Invalid) }
     }
 
     /// Lays a log out in the caller's memory. It is not open yet.
+    #[inline(never)]
     pub(crate) fn lay_out(
         &self,
         memory: *mut c_void,
@@ -223,10 +253,10 @@ impl Caller {
         sizes: &Sizes,
     ) -> Result<&mut WalFlash> {
         if memory.is_null() || memory.addr() & (align_of::<WalFlash>() - 1) != 0 {
-            return Err(Fail::new(Code::Invalid));
+            return Err(Code::Invalid);
         }
         if len < sizes.total() {
-            return Err(Fail::new(Code::NoMemory));
+            return Err(Code::NoMemory);
         }
         let handle: *mut WalFlash = memory.cast();
         // SAFETY: one behind the other in memory that is aligned for the log, which comes first, and long enough for all; 4-byte words follow a type
@@ -240,7 +270,7 @@ impl Caller {
             let slots = slice::from_raw_parts_mut(slots, sizes.slots);
             let page = slice::from_raw_parts_mut(page, sizes.page);
             let window = slice::from_raw_parts_mut(window, sizes.window);
-            handle.write(WalFlash { open: 0, log: Log::new(chip, *settings, slots, page, window) });
+            handle.write(WalFlash { open: 0, log: Log::new(chip, settings, slots, page, window) });
             Ok(&mut *handle)
         }
     }
@@ -248,8 +278,8 @@ impl Caller {
 
 impl WalFlash {
     /// Opens it; only then can it be used.
-    pub(crate) fn open(&mut self) -> Result<*mut WalFlash> {
-        self.log.open()?;
+    pub(crate) fn open(&mut self, settings: &Settings) -> core::result::Result<*mut WalFlash, (Code, Detail)> {
+        self.log.open(settings).map_err(|code| (code, self.log.detail()))?;
         self.open = OPEN;
         Ok(self)
     }
@@ -275,6 +305,10 @@ impl Entries for Batch<'_> {
         }
     }
 }
+
+/// What the header says of it.
+#[cfg(target_pointer_width = "32")]
+const _: () = assert!(size_of::<WalFlash>() <= 512);
 
 const _: () = assert!(align_of::<WalFlash>() <= 8 && align_of::<Cursor>() <= align_of::<WalFlashCursor>());
 

@@ -9,17 +9,18 @@ use wal_engine::seq;
 pub use super::boundary::WalFlash;
 use super::boundary::{Sizes, caller};
 use super::types::{
-    WAL_END, WAL_FLASH_OVERWRITE, WAL_FLASH_SYNC_LATER, WAL_FLASH_VERIFY, WAL_OK, WAL_REPLAY_RAW, WAL_TRUNCATE_UNCHECKED, WalFlashConfig,
+    WAL_FLASH_OVERWRITE, WAL_FLASH_SYNC_LATER, WAL_FLASH_VERIFY, WAL_OK, WAL_REPLAY_RAW, WAL_TRUNCATE_UNCHECKED, WalFlashConfig,
     WalFlashCursor, WalFlashEntry, WalFlashError, WalFlashRecord, WalFlashStat, WalStatus,
 };
 use crate::chip::{Chip, Fault, Geometry};
-use crate::fail::{Fail, Result};
+use crate::fail::{Detail, Result};
 use crate::log::Settings;
+use crate::replay::Record;
 
 /// Bytes of the window through which the log looks at the flash, at least.
 const WINDOW: usize = 128;
 
-const INVALID: Fail = Fail::new(Code::Invalid);
+const INVALID: Code = Code::Invalid;
 
 /// What a config says, checked.
 fn checked(config: &WalFlashConfig) -> Option<(Settings, Sizes)> {
@@ -57,7 +58,7 @@ fn checked(config: &WalFlashConfig) -> Option<(Settings, Sizes)> {
 }
 
 /// Bytes that wal_flash_init needs for this config; 0 if the config is not legal. The log itself
-/// takes less than 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
+/// takes 512 of them on a 32-bit machine; beside it there are 4 for each segment, a
 /// page, and the window of at least 128 through which the flash is looked at.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_memory_size(config: *const WalFlashConfig) -> usize {
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn wal_flash_init(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let open = || -> Result<WalStatus> {
+    let prepared = || -> Result<(&mut WalFlash, Settings)> {
         let config = caller.config(config).ok_or(INVALID)?;
         let (settings, mut sizes) = checked(config).ok_or(INVALID)?;
         let chip = caller.chip(&config.driver)?;
@@ -92,11 +93,21 @@ pub unsafe extern "C" fn wal_flash_init(
             return Err(INVALID);
         }
         sizes.window += size.saturating_sub(sizes.total());
-        let handle = caller.lay_out(memory, size, chip, &settings, &sizes)?;
-        caller.put(log, handle.open()?);
-        Ok(WAL_OK)
+        Ok((caller.lay_out(memory, size, chip, &settings, &sizes)?, settings))
     };
-    caller.report(err, open())
+    let opened = match prepared() {
+        Ok((handle, settings)) => handle.open(&settings),
+        Err(code) => Err((code, Detail::default())),
+    };
+    match opened {
+        Ok(handle) => {
+            if let Some(to) = caller.answer(log) {
+                *to = handle;
+            }
+            WAL_OK
+        }
+        Err((code, detail)) => caller.fail(err, code, &detail),
+    }
 }
 
 /// Erases every block of the log: whatever it held is gone, and the next wal_flash_init makes a
@@ -106,20 +117,29 @@ pub unsafe extern "C" fn wal_flash_init(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_format(config: *const WalFlashConfig, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let format = || -> Result<WalStatus> {
+    let mut detail = Detail::default();
+    let mut format = || -> Result<()> {
         let config = caller.config(config).ok_or(INVALID)?;
         let chip = caller.chip(&config.driver)?;
         checked(config).ok_or(INVALID)?;
-        for block in 0..config.block_count {
-            match chip.erase(block) {
-                Ok(()) | Err(Fault::BadBlock) => {}
-                Err(fault) => return Err(fault.into()),
+        for step in 0..=config.block_count {
+            match if step < config.block_count { chip.erase(step) } else { chip.sync() } {
+                Ok(()) => {}
+                Err(Fault::BadBlock) if step < config.block_count => {}
+                Err(fault) => {
+                    if let Fault::Driver(number) = fault {
+                        detail.driver = number;
+                    }
+                    return Err(Code::Io);
+                }
             }
         }
-        chip.sync()?;
-        Ok(WAL_OK)
+        Ok(())
     };
-    caller.report(err, format())
+    match format() {
+        Ok(()) => WAL_OK,
+        Err(code) => caller.fail(err, code, &detail),
+    }
 }
 
 /// Appends a record. It is durable when this returns, unless the config says WAL_FLASH_SYNC_LATER.
@@ -142,13 +162,13 @@ pub unsafe extern "C" fn wal_flash_append(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let append = || -> Result<WalStatus> {
-        let log = caller.log(log)?;
-        let entry = Entry { op, key: caller.bytes(key, key_len)?, value: caller.bytes(value, value_len)? };
-        caller.put(seq, log.append(entry)?);
-        Ok(WAL_OK)
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let result = match (caller.bytes(key, key_len), caller.bytes(value, value_len)) {
+        (Some(key), Some(value)) => found.append(Entry { op, key, value }),
+        _ => Err(INVALID),
     };
-    caller.report(err, append())
+    caller.put(seq, found.last_seq(), &result);
+    caller.report(log, err, result)
 }
 
 /// Appends several records, all or none, with consecutive numbers.
@@ -165,13 +185,10 @@ pub unsafe extern "C" fn wal_flash_append_batch(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let append = || -> Result<WalStatus> {
-        let log = caller.log(log)?;
-        let entries = caller.entries(entries, count)?;
-        caller.put(last_seq, log.append_batch(&entries)?);
-        Ok(WAL_OK)
-    };
-    caller.report(err, append())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let result = caller.entries(entries, count).ok_or(INVALID).and_then(|entries| found.append_batch(&entries));
+    caller.put(last_seq, found.last_seq(), &result);
+    caller.report(log, err, result)
 }
 
 /// Begins a record that is too large for the memory at hand. Its pieces follow with
@@ -182,11 +199,8 @@ pub unsafe extern "C" fn wal_flash_append_batch(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_append_begin(log: *mut WalFlash, op: u8, key_len: u32, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let begin = || -> Result<WalStatus> {
-        caller.log(log)?.begin(op, key_len)?;
-        Ok(WAL_OK)
-    };
-    caller.report(err, begin())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    caller.report(log, err, found.begin(op, key_len))
 }
 
 /// Adds a piece. An error leaves the record as it was: try again, or cancel.
@@ -195,12 +209,8 @@ pub unsafe extern "C" fn wal_flash_append_begin(log: *mut WalFlash, op: u8, key_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_append_piece(log: *mut WalFlash, piece: *const c_void, len: u32, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let add = || -> Result<WalStatus> {
-        let log = caller.log(log)?;
-        log.add(caller.bytes(piece, len)?)?;
-        Ok(WAL_OK)
-    };
-    caller.report(err, add())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    caller.report(log, err, caller.bytes(piece, len).ok_or(INVALID).and_then(|piece| found.add(piece)))
 }
 
 /// Ends the record: now it is appended.
@@ -211,11 +221,10 @@ pub unsafe extern "C" fn wal_flash_append_piece(log: *mut WalFlash, piece: *cons
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_append_end(log: *mut WalFlash, seq: *mut u64, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let end = || -> Result<WalStatus> {
-        caller.put(seq, caller.log(log)?.end()?);
-        Ok(WAL_OK)
-    };
-    caller.report(err, end())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let result = found.end();
+    caller.put(seq, found.last_seq(), &result);
+    caller.report(log, err, result)
 }
 
 /// Gives the record up: nothing of it was appended.
@@ -224,11 +233,9 @@ pub unsafe extern "C" fn wal_flash_append_end(log: *mut WalFlash, seq: *mut u64,
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_append_cancel(log: *mut WalFlash, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let cancel = || -> Result<WalStatus> {
-        caller.log(log)?.cancel();
-        Ok(WAL_OK)
-    };
-    caller.report(err, cancel())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    found.cancel();
+    WAL_OK
 }
 
 /// Everything appended is durable when this returns.
@@ -237,11 +244,8 @@ pub unsafe extern "C" fn wal_flash_append_cancel(log: *mut WalFlash, err: *mut W
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_sync(log: *mut WalFlash, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let sync = || -> Result<WalStatus> {
-        caller.log(log)?.sync()?;
-        Ok(WAL_OK)
-    };
-    caller.report(err, sync())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    caller.report(log, err, found.sync())
 }
 
 /// The host declares that its store durably holds every record with seq <= covered.
@@ -253,11 +257,11 @@ pub unsafe extern "C" fn wal_flash_sync(log: *mut WalFlash, err: *mut WalFlashEr
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_checkpoint(log: *mut WalFlash, covered: u64, n: *mut u64, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let checkpoint = || -> Result<WalStatus> {
-        caller.put(n, caller.log(log)?.checkpoint(covered)?);
-        Ok(WAL_OK)
-    };
-    caller.report(err, checkpoint())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let mut made = 0;
+    let result = found.checkpoint(covered, &mut made);
+    caller.put(n, made, &result);
+    caller.report(log, err, result)
 }
 
 /// Forgets every record with seq <= up_to.
@@ -269,14 +273,9 @@ pub unsafe extern "C" fn wal_flash_checkpoint(log: *mut WalFlash, covered: u64, 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_truncate(log: *mut WalFlash, up_to: u64, flags: u32, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let truncate = || -> Result<WalStatus> {
-        if flags & !WAL_TRUNCATE_UNCHECKED != 0 {
-            return Err(INVALID);
-        }
-        caller.log(log)?.truncate(up_to, flags & WAL_TRUNCATE_UNCHECKED != 0)?;
-        Ok(WAL_OK)
-    };
-    caller.report(err, truncate())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let known = flags & !WAL_TRUNCATE_UNCHECKED == 0;
+    caller.report(log, err, if known { found.truncate(up_to, flags != 0) } else { Err(INVALID) })
 }
 
 /// A replay of every record with seq > after_seq. Makes durable first what is not.
@@ -294,15 +293,13 @@ pub unsafe extern "C" fn wal_flash_replay_open(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let open = || -> Result<WalStatus> {
-        if flags & !WAL_REPLAY_RAW != 0 || (after_seq > seq::MAX && after_seq != seq::OLDEST) {
-            return Err(INVALID);
-        }
-        let replay = caller.log(log)?.replay(after_seq, flags & WAL_REPLAY_RAW != 0)?;
-        caller.begin(cursor, replay)?;
-        Ok(WAL_OK)
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let legal = flags & !WAL_REPLAY_RAW == 0 && (after_seq <= seq::MAX || after_seq == seq::OLDEST);
+    let result = match caller.new_cursor(cursor) {
+        Some(cursor) if legal => found.replay(cursor, after_seq, flags != 0),
+        _ => Err(INVALID),
     };
-    caller.report(err, open())
+    caller.report(log, err, result)
 }
 
 /// The next record. Its checksum was right; its bytes are read with wal_flash_replay_read.
@@ -317,20 +314,16 @@ pub unsafe extern "C" fn wal_flash_replay_next(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let next = || -> Result<WalStatus> {
-        let Some(found) = caller.log(log)?.next(caller.cursor(cursor)?)? else { return Ok(WAL_END) };
-        let found = WalFlashRecord {
-            seq: found.seq,
-            batch_last_seq: found.batch_last_seq,
-            key_len: found.key_len,
-            value_len: found.value_len,
-            op: found.op.into(),
-            reserved: 0,
-        };
-        caller.put(record, found);
-        Ok(WAL_OK)
-    };
-    caller.report(err, next())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let Some(cursor) = caller.cursor(cursor) else { return caller.report(log, err, Err(INVALID)) };
+    let result = found.next(cursor);
+    if result.is_ok()
+        && let Some(to) = caller.answer(record)
+    {
+        let Record { seq, batch_last_seq, key_len, value_len, op } = *cursor.record();
+        *to = WalFlashRecord { seq, batch_last_seq, key_len, value_len, op: op.into(), reserved: 0 };
+    }
+    caller.report_end(log, err, result)
 }
 
 /// Copies bytes of the record that wal_flash_replay_next returned last: key and value as one,
@@ -351,12 +344,18 @@ pub unsafe extern "C" fn wal_flash_replay_read(
     err: *mut WalFlashError,
 ) -> WalStatus {
     let caller = caller!();
-    let read = || -> Result<WalStatus> {
-        let log = caller.log(log)?;
-        caller.put(copied, log.read(caller.cursor(cursor)?, from, caller.buffer(bytes, len)?)?);
-        Ok(WAL_OK)
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    let mut count = 0;
+    let result = match (caller.cursor(cursor), caller.buffer(bytes, len)) {
+        (Some(cursor), Some(buffer)) => found.read(cursor, from, buffer, &mut count),
+        _ => Err(INVALID),
     };
-    caller.report(err, read())
+    if result.is_ok()
+        && let Some(to) = caller.answer(copied)
+    {
+        *to = count;
+    }
+    caller.report(log, err, result)
 }
 
 /// Does a part of what the next append might have to do, at most one erasure. A host that calls
@@ -367,8 +366,8 @@ pub unsafe extern "C" fn wal_flash_replay_read(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_prepare(log: *mut WalFlash, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let prepare = || -> Result<WalStatus> { Ok(if caller.log(log)?.prepare()? { WAL_OK } else { WAL_END }) };
-    caller.report(err, prepare())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    caller.report_end(log, err, found.prepare())
 }
 
 /// Bytes of frames that can be appended before the log is full. A record takes 24 bytes beside
@@ -385,28 +384,24 @@ pub unsafe extern "C" fn wal_flash_free_bytes(log: *mut WalFlash) -> u64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_flash_stat(log: *mut WalFlash, stat: *mut WalFlashStat, err: *mut WalFlashError) -> WalStatus {
     let caller = caller!();
-    let read = || -> Result<WalStatus> {
-        let log = caller.log(log)?;
-        let figures = log.figures();
-        let found = WalFlashStat {
-            last_seq: figures.last_seq,
-            durable_seq: figures.durable_seq,
-            checkpoint_seq: figures.checkpoint_seq,
-            checkpoint_covered: figures.checkpoint_covered,
-            floor_seq: figures.floor_seq,
-            forgotten_data_seq: figures.forgotten_data_seq,
-            epoch: figures.epoch,
-            free_bytes: log.free_bytes(),
-            max_record: log.shape().max_payload(),
-            segments: figures.segments,
-            free_segments: figures.free_segments,
-            bad_segments: figures.bad_segments,
-            most_erasures: figures.most_erasures,
-            reserved: 0,
-            log_id: figures.log_id,
-        };
-        caller.put(stat, found);
-        Ok(WAL_OK)
-    };
-    caller.report(err, read())
+    let Some(found) = caller.log(log) else { return caller.no_log(log, err) };
+    if let Some(stat) = caller.answer(stat) {
+        let figures = found.figures();
+        stat.last_seq = figures.last_seq;
+        stat.durable_seq = figures.durable_seq;
+        stat.checkpoint_seq = figures.checkpoint_seq;
+        stat.checkpoint_covered = figures.checkpoint_covered;
+        stat.floor_seq = figures.floor_seq;
+        stat.forgotten_data_seq = figures.forgotten_data_seq;
+        stat.epoch = figures.epoch;
+        stat.free_bytes = found.free_bytes();
+        stat.max_record = found.shape().max_payload();
+        stat.segments = figures.segments;
+        stat.free_segments = figures.free_segments;
+        stat.bad_segments = figures.bad_segments;
+        stat.most_erasures = figures.most_erasures;
+        stat.reserved = 0;
+        stat.log_id = figures.log_id;
+    }
+    WAL_OK
 }
