@@ -1,7 +1,6 @@
 //! What came out: tables for the terminal and for `docs/PERFORMANCE.md`, and every figure in `docs/performance/peers.tsv`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -69,13 +68,16 @@ impl Report<'_> {
     pub(crate) fn print(&self) {
         for (title, lines) in self.tables() {
             println!("\n{title}");
-            for line in lines {
-                let mut text = format!("{:<22}", line[0].replace("**", ""));
-                for cell in &line[1..] {
-                    // Writing to a string cannot fail.
-                    let _written = write!(text, "{cell:>17}", cell = cell.chars().take(16).collect::<String>());
-                }
-                println!("{text}");
+            let lines: Vec<Vec<String>> =
+                lines.into_iter().map(|line| line.into_iter().map(|cell| cell.replace("**", "")).collect()).collect();
+            let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+            for line in &lines {
+                let cells: Vec<String> = line
+                    .iter()
+                    .enumerate()
+                    .map(|(at, cell)| if at == 0 { format!("{cell:<0$}", width(0)) } else { format!("{cell:>0$}", width(at)) })
+                    .collect();
+                println!("{}", cells.join("  "));
             }
         }
         println!("\n† threads that meet are put into one sync by a wrapper in front of the log");
