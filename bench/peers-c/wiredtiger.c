@@ -1,17 +1,16 @@
-/* WiredTiger: a table by record number, logged, a session for each thread, no checkpoints, so that the log holds everything. Durable: transaction_sync,
-   whose log slots group the threads that meet. Not synced: without it, and a transaction for every 1000 records. A replay walks through the table. */
+/* WiredTiger: a table by record number, logged, without checkpoints, so that the log holds everything. Durable: transaction_sync, and threads that meet
+   share a transaction: its own log slots put fewer of them into one sync. Not synced: without it, and a transaction for every 1000 records. A replay walks
+   through the table. */
 #include "side.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <wiredtiger.h>
 
 enum { AT_ONCE = 1000 };
 
 static WT_CONNECTION *connection;
-static struct { WT_SESSION *session; WT_CURSOR *cursor; } threads[MOST_THREADS + 1];
-/* The last is no thread's: for what is not an append. */
-static const int OWN = MOST_THREADS;
+/* Appends come one at a time; what is not an append may meet them, and has a session of its own. */
+static struct { WT_SESSION *session; WT_CURSOR *cursor; } appending, other;
 static bool is_synced;
 static size_t in_pending;
 static uint64_t half;
@@ -37,18 +36,17 @@ static side_status open_log(const char *dir, bool durable)
                                : "create,cache_size=8GB,log=(enabled,archive=false,file_max=64MB),transaction_sync=(enabled=false)";
   is_synced = durable;
   TRY(wiredtiger_open(dir, NULL, config, &connection));
-  for (int i = 0; i <= MOST_THREADS; i++) {
-    WT_SESSION **session = &threads[i].session;
-    TRY(connection->open_session(connection, NULL, NULL, session));
-    if (i == 0) TRY((*session)->create(*session, "table:log", "key_format=r,value_format=u"));
-    TRY((*session)->open_cursor(*session, "table:log", NULL, i == OWN ? NULL : "append", &threads[i].cursor));
-  }
+  TRY(connection->open_session(connection, NULL, NULL, &appending.session));
+  TRY(connection->open_session(connection, NULL, NULL, &other.session));
+  TRY(appending.session->create(appending.session, "table:log", "key_format=r,value_format=u"));
+  TRY(appending.session->open_cursor(appending.session, "table:log", NULL, "append", &appending.cursor));
+  TRY(other.session->open_cursor(other.session, "table:log", NULL, NULL, &other.cursor));
   return SIDE_OK;
 }
 
-static side_status put(int thread, const void *value, size_t len)
+static side_status put(const void *value, size_t len)
 {
-  WT_CURSOR *cursor = threads[thread].cursor;
+  WT_CURSOR *cursor = appending.cursor;
   WT_ITEM item = {.data = value, .size = len};
   cursor->set_value(cursor, &item);
   TRY(cursor->insert(cursor));
@@ -57,7 +55,7 @@ static side_status put(int thread, const void *value, size_t len)
 
 static side_status flush(const char *config)
 {
-  WT_SESSION *session = threads[0].session;
+  WT_SESSION *session = appending.session;
   if (in_pending == 0) return SIDE_OK;
   in_pending = 0;
   TRY(session->commit_transaction(session, config));
@@ -66,15 +64,28 @@ static side_status flush(const char *config)
 
 static side_status put_loosely(const void *value, size_t len, const char *config)
 {
-  WT_SESSION *session = threads[0].session;
+  WT_SESSION *session = appending.session;
   if (in_pending == 0) TRY(session->begin_transaction(session, NULL));
-  side_status status = put(0, value, len);
+  side_status status = put(value, len);
   return status == SIDE_OK && ++in_pending == AT_ONCE ? flush(config) : status;
 }
 
 static side_status append(int thread, const void *value, size_t len)
 {
-  return is_synced ? put(thread, value, len) : put_loosely(value, len, NULL);
+  (void)thread;
+  return put_loosely(value, len, NULL);
+}
+
+static side_status append_group(const void *const *values, const size_t *lens, size_t count)
+{
+  WT_SESSION *session = appending.session;
+  TRY(session->begin_transaction(session, NULL));
+  for (size_t i = 0; i < count; i++) {
+    side_status status = put(values[i], lens[i]);
+    if (status != SIDE_OK) return status;
+  }
+  TRY(session->commit_transaction(session, NULL));
+  return SIDE_OK;
 }
 
 static side_status fill(const void *value, size_t len, uint64_t count)
@@ -87,7 +98,7 @@ static side_status fill(const void *value, size_t len, uint64_t count)
 
 static side_status sync_log(void)
 {
-  WT_SESSION *session = threads[OWN].session;
+  WT_SESSION *session = other.session;
   side_status status = flush(NULL);
   if (status != SIDE_OK) return status;
   TRY(session->log_flush(session, "sync=on"));
@@ -96,7 +107,7 @@ static side_status sync_log(void)
 
 static side_status replay(side_visit *visit, void *context)
 {
-  WT_CURSOR *cursor = threads[OWN].cursor;
+  WT_CURSOR *cursor = other.cursor;
   WT_ITEM item;
   int status;
   while ((status = cursor->next(cursor)) == 0) {
@@ -109,7 +120,7 @@ static side_status replay(side_visit *visit, void *context)
 
 static side_status prepare_forget(void)
 {
-  WT_CURSOR *cursor = threads[OWN].cursor;
+  WT_CURSOR *cursor = other.cursor;
   uint64_t last;
   TRY(cursor->prev(cursor));
   TRY(cursor->get_key(cursor, &last));
@@ -120,8 +131,8 @@ static side_status prepare_forget(void)
 
 static side_status forget_half(void)
 {
-  WT_SESSION *session = threads[OWN].session;
-  WT_CURSOR *cursor = threads[OWN].cursor;
+  WT_SESSION *session = other.session;
+  WT_CURSOR *cursor = other.cursor;
   cursor->set_key(cursor, half);
   TRY(session->truncate(session, NULL, NULL, cursor, NULL));
   return SIDE_OK;
@@ -136,6 +147,6 @@ static side_status close_log(void)
 
 int main(void)
 {
-  static const side_log log = {version, open_log, append, NULL, fill, sync_log, replay, prepare_forget, forget_half, close_log};
+  static const side_log log = {version, open_log, append, append_group, fill, sync_log, replay, prepare_forget, forget_half, close_log};
   return side_serve(&log);
 }

@@ -149,6 +149,25 @@ fn is_real_time() -> bool {
     false
 }
 
+/// The priority of this process among those that are scheduled ahead of the ordinary ones, if it is one of them and can start others so.
+fn real_time_priority() -> Option<i32> {
+    if !is_real_time() || !has_chrt() {
+        return None;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let mut found = std::mem::MaybeUninit::<libc::sched_param>::zeroed();
+        // SAFETY: 0 is this process, and there is a place for the answer; zeros are valid if there is none.
+        let found = unsafe {
+            libc::sched_getparam(0, found.as_mut_ptr());
+            found.assume_init()
+        };
+        Some(found.sched_priority.max(1))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 fn has_chrt() -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("chrt").exists()))
 }

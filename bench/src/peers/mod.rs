@@ -1,5 +1,6 @@
 //! This log beside others: the same records, the same durability, in turns, each side a program of its own that keeps its log open.
 
+mod bars;
 mod board;
 mod evidence;
 mod ours;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::board::{Board, Column, TABLES};
+use super::bars::{self, Panel};
+use super::board::{Board, Column, TABLES, Unit};
 use super::program::Lack;
 use super::roster::Ready;
 use crate::abi::{Failure, Outcome};
@@ -89,13 +90,32 @@ impl Report<'_> {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         fs::create_dir_all(docs.join("performance"))?;
         fs::write(docs.join("performance/peers.tsv"), self.figures())?;
+        for (work, title) in
+            [("durable", "Durable appends of 128 B, records in a second"), ("plain", "Not synced, and read, records in a second")]
+        {
+            fs::write(docs.join(format!("performance/peers-{work}.svg")), self.bars(work, title))?;
+        }
         let path = docs.join("PERFORMANCE.md");
         let text = fs::read_to_string(&path)?;
         let parts = text.split_once(BEGIN).and_then(|(before, rest)| rest.split_once(END).map(|(_, after)| (before, after)));
         let (before, after) = parts.ok_or_else(|| Failure(format!("docs/PERFORMANCE.md has no place for peers: {}", BEGIN.trim())))?;
         fs::write(&path, format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()?))?;
-        println!("\nwritten: docs/PERFORMANCE.md, docs/performance/peers.tsv");
+        println!("\nwritten: docs/PERFORMANCE.md, docs/performance/peers.tsv, docs/performance/peers-*.svg");
         Ok(())
+    }
+
+    /// The rates of one table.
+    fn bars(&self, work: &str, title: &str) -> String {
+        let name = |at: usize| self.sides[at].side.title.replace("**", "");
+        let columns = TABLES.iter().filter(|(of, _, _)| *of == work).flat_map(|(_, _, columns)| columns.iter());
+        let mut panels: Vec<Panel> = columns
+            .filter(|column| column.unit == Unit::PerSecond)
+            .map(|column| Panel {
+                title: column.title.into(),
+                bars: (0..self.sides.len()).filter_map(|at| Some((name(at), self.board.median(at, column.key)?))).collect(),
+            })
+            .collect();
+        bars::svg(title, &name(1), &name(0), &mut panels)
     }
 
     fn markdown(&self) -> Outcome<String> {

@@ -36,7 +36,7 @@ pub(crate) const ROSTER: [Side; 18] = [
     side("rocksdb", "RocksDB", Origin::Debian("librocksdb-dev"), false),
     side("sqlite", "SQLite", Origin::Debian("libsqlite3-dev"), true),
     side("lmdb", "LMDB", Origin::Debian("liblmdb-dev"), true),
-    side("wiredtiger", "WiredTiger", Origin::Debian("libwiredtiger-dev"), false),
+    side("wiredtiger", "WiredTiger", Origin::Debian("libwiredtiger-dev"), true),
     side("berkeleydb", "Berkeley DB", Origin::Debian("libdb5.3-dev"), false),
     side("raft-engine", "raft-engine", Origin::Crate, false),
     side("okaywal", "okaywal", Origin::Crate, false),
@@ -63,7 +63,15 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match crate::real_time_priority() {
+            // Sides take turns on the cores where they spin, or those ahead of everybody else would keep this program from ending them.
+            Some(priority) => {
+                let mut command = Command::new("chrt");
+                command.args(["--rr", &priority.to_string()]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         // walrus-rust says much on its standard output otherwise.
         command.args(&self.arguments).env("WALRUS_QUIET", "1");
         command
