@@ -1,4 +1,5 @@
-//! Measures the log through its C ABI, against bare loops that do nothing but the system calls and the checksums.
+//! Measures the log through its C ABI, against bare loops that do nothing but the system calls and the checksums; with `PEERS=1` beside other
+//! logs (`peers/`).
 //!
 //! The two are measured in turns, a fraction of a second each, and compared within a round: what else the machine does, and how the disk feels
 //! today, then counts for both. Figures are medians over the rounds. Nothing here fails because something was slow, only if it did not work.
@@ -9,8 +10,6 @@
 //!     CHECK=1         shorter still: whether everything works, allocates nothing and makes no more system calls than it must
 //!     BENCH_DIR=path  where to measure; the default is beside the program
 //!     ONLY=w1,w4      only these: w1 w2 w3 w4 w5 memory calls
-//!     PEERS=1         instead, this log beside others; ONLY then takes durable buffered replay open syncs, and names of sides
-//!     WRITE=1         with PEERS: puts the tables into docs/PERFORMANCE.md and the figures into docs/performance/
 
 mod abi;
 mod allocations;
@@ -64,12 +63,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
+        [] if peers::are_wanted() => peers::run(),
         [] => run(),
+        [peers::SERVE, name] => peers::serve(name),
         // What this program starts itself: a process to be killed, and one to be weighed.
         [opening::CHILD, dir, bytes] => opening::child(dir.as_ref(), bytes),
         [memory::CHILD, dir] => memory::child(dir.as_ref()),
         [counts::CHILD, work, dir] => counts::child(work, dir.as_ref()),
-        [peers::SERVE, name] => peers::serve(name),
         _ => Err(Failure("no arguments, please; the source's head names the environment variables".into())),
     };
     match outcome {
@@ -84,9 +84,6 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| value != "0" && !value.is_empty());
     let only = env::var("ONLY").unwrap_or_default();
-    if is_set("PEERS") {
-        return peers::run(&peers::Wishes { check: is_set("CHECK"), quick: is_set("QUICK"), write: is_set("WRITE"), only: &only });
-    }
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| one.eq_ignore_ascii_case(name));
     let began = Instant::now();
     let plan = Plan::new(is_set("CHECK"), is_set("QUICK"));

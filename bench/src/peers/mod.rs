@@ -1,4 +1,10 @@
 //! This log beside others: the same records, the same durability, in turns, each side a program of its own that keeps its log open.
+//!
+//!     PEERS=1         has these sides work instead of what the program does otherwise
+//!     QUICK=1         shorter rounds and logs
+//!     CHECK=1         one short round of everything, to see that it works
+//!     ONLY=durable,rocksdb   works: durable buffered replay open syncs; and sides, as the program names them. The limit and this log are always there
+//!     WRITE=1         puts the tables into docs/PERFORMANCE.md, and figures and bars into docs/performance/
 
 mod bars;
 mod board;
@@ -10,6 +16,7 @@ mod roster;
 mod side;
 mod works;
 
+use std::env;
 use std::time::Instant;
 
 pub(crate) use ours::serve;
@@ -25,17 +32,18 @@ use works::Plan;
 const DISK_NEEDED: u64 = 8 << 30;
 const WORKS: [&str; 5] = ["durable", "buffered", "replay", "open", "syncs"];
 
-pub(crate) struct Wishes<'a> {
-    pub(crate) check: bool,
-    pub(crate) quick: bool,
-    pub(crate) write: bool,
-    /// Names of works and of sides, separated by commas; without any of a kind, all of that kind.
-    pub(crate) only: &'a str,
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| value != "0" && !value.is_empty())
+}
+
+pub(crate) fn are_wanted() -> bool {
+    is_set("PEERS")
 }
 
 /// Builds the sides, has them work in turns, and shows what came out.
-pub(crate) fn run(wishes: &Wishes<'_>) -> Outcome<()> {
-    let names: Vec<String> = wishes.only.split(',').map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
+pub(crate) fn run() -> Outcome<()> {
+    let only = env::var("ONLY").unwrap_or_default();
+    let names: Vec<String> = only.split(',').map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
     let is_side = |name: &str| roster::ROSTER.iter().any(|side| side.name == name);
     if let Some(unknown) = names.iter().find(|name| !WORKS.contains(&name.as_str()) && !is_side(name)) {
         let sides = roster::ROSTER.iter().map(|side| side.name).collect::<Vec<_>>().join(" ");
@@ -43,7 +51,10 @@ pub(crate) fn run(wishes: &Wishes<'_>) -> Outcome<()> {
     }
     let wanted_work = |work: &str| names.iter().all(|name| !WORKS.contains(&name.as_str())) || names.iter().any(|name| name == work);
     let wanted_side = |side: &str| names.iter().all(|name| !is_side(name)) || names.iter().any(|name| name == side);
-    let plan = Plan::new(wishes.check, wishes.quick);
+    if is_set("WRITE") && !names.is_empty() {
+        return Err(Failure("WRITE replaces all tables, so ONLY cannot leave some out".into()));
+    }
+    let plan = Plan::new(is_set("CHECK"), is_set("QUICK"));
     let place = Place::new(DISK_NEEDED)?;
     crate::describe(&place)?;
     let sides = roster::build(wanted_side)?;
@@ -71,8 +82,13 @@ pub(crate) fn run(wishes: &Wishes<'_>) -> Outcome<()> {
     }
     let report = report::Report { sides: &sides, versions: &versions, board: &board, log_bytes: plan.log_bytes };
     report.print();
-    if wishes.write {
-        report.write()?;
+    if is_set("WRITE") {
+        let hurried = if is_set("CHECK") || is_set("QUICK") { "; a hurried run, whose figures mean little" } else { "" };
+        report.write(&format!(
+            "{} cores, {}{hurried}",
+            std::thread::available_parallelism().map_or(1, usize::from),
+            place.file_system()?
+        ))?;
     }
     println!("\n{:.0} s", began.elapsed().as_secs_f64());
     // A peer that fails is shown; this log may not.

@@ -19,6 +19,10 @@ pub(crate) struct Report<'a> {
     pub(crate) log_bytes: u64,
 }
 
+/// The tables that are drawn as well.
+const BARS: [(&str, &str); 2] =
+    [("durable", "Durable appends of 128 B, records in a second"), ("plain", "Not synced, and read, records in a second")];
+
 const BEGIN: &str = "<!-- measured: peers -->\n";
 const END: &str = "<!-- end: peers -->\n";
 
@@ -85,8 +89,8 @@ impl Report<'_> {
         self.notes().iter().for_each(|note| println!("– {note}"));
     }
 
-    /// Replaces what stands between the markers of `docs/PERFORMANCE.md`, and the file of figures.
-    pub(crate) fn write(&self) -> Outcome<()> {
+    /// Replaces what stands between the markers of `docs/PERFORMANCE.md`, the file of figures, and the bars.
+    pub(crate) fn write(&self, machine: &str) -> Outcome<()> {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         fs::create_dir_all(docs.join("performance"))?;
         fs::write(docs.join("performance/peers.tsv"), self.figures())?;
@@ -99,7 +103,7 @@ impl Report<'_> {
         let text = fs::read_to_string(&path)?;
         let parts = text.split_once(BEGIN).and_then(|(before, rest)| rest.split_once(END).map(|(_, after)| (before, after)));
         let (before, after) = parts.ok_or_else(|| Failure(format!("docs/PERFORMANCE.md has no place for peers: {}", BEGIN.trim())))?;
-        fs::write(&path, format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown()?))?;
+        fs::write(&path, format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown(machine)?))?;
         println!("\nwritten: docs/PERFORMANCE.md, docs/performance/peers.tsv, docs/performance/peers-*.svg");
         Ok(())
     }
@@ -118,9 +122,9 @@ impl Report<'_> {
         bars::svg(title, &name(1), &name(0), &mut panels)
     }
 
-    fn markdown(&self) -> Outcome<String> {
+    fn markdown(&self, machine: &str) -> Outcome<String> {
         let today = Command::new("date").args(["-u", "+%-d %B %Y"]).env("LC_ALL", "C").output()?;
-        let mut text = format!("*{}.*\n", String::from_utf8_lossy(&today.stdout).trim());
+        let mut text = format!("*{}, {machine}.*\n", String::from_utf8_lossy(&today.stdout).trim());
         for (title, lines) in self.tables() {
             text.push_str(&format!("\n{title}:\n\n"));
             for (at, line) in lines.iter().enumerate() {
@@ -129,6 +133,9 @@ impl Report<'_> {
                     text.push_str(&format!("|---|{}\n", "--:|".repeat(line.len() - 1)));
                 }
             }
+        }
+        for (work, _) in BARS {
+            text.push_str(&format!("\n![The same as bars](performance/peers-{work}.svg)\n"));
         }
         text.push_str("\n† threads that meet are put into one sync by a wrapper in front of the log.\n\n");
         self.notes().iter().for_each(|note| text.push_str(&format!("- – {note}.\n")));
