@@ -56,6 +56,9 @@ pub(crate) fn run() -> Outcome<()> {
     }
     let plan = Plan::new(is_set("CHECK"), is_set("QUICK"));
     let place = Place::new(DISK_NEEDED)?;
+    if place.path().as_os_str().to_string_lossy().contains(char::is_whitespace) {
+        return Err(Failure("sides are told directories without spaces; BENCH_DIR names another place".into()));
+    }
     crate::describe(&place)?;
     let sides = roster::build(wanted_side)?;
     let mut versions = Vec::new();
