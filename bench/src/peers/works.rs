@@ -154,6 +154,11 @@ pub(crate) fn buffered(plan: &Plan, place: &Place, sides: &[Ready], board: &mut 
     for (key, len) in [("b128", 128), ("b1k", 1024)] {
         progress(&format!("not synced, {len} B: round"));
         let mut all = open_all(sides, place, key, BUFFERED, &[key], board)?;
+        for open in all.iter_mut().flatten() {
+            // As above.
+            let _warmed = appended(open, &format!("append 1 {len} 50 1024"));
+            let _synced = open.program.ask("sync");
+        }
         let line = format!("append 1 {len} {} {}", plan.slice.as_millis(), plan.round_bytes / len);
         in_turns(plan.rounds, &mut all, &[key], board, |open, at, board| {
             let (per_second, _) = appended(open, &line)?;
