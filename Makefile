@@ -59,7 +59,7 @@ help:
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
 	@echo "make flash      the log on a simulated flash chip: every script of operations, a power cut at each program and erase"
 	@echo "make firmware   a sensor logger for Cortex-M under QEMU, its power cut CUTS times; make -C examples-c/firmware tools installs what it needs"
-	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times"
+	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times; PEERS=1 beside other logs"
 	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
 	@echo "make walctl     the command-line tool, its manual pages and completions; make walctl-test tries it"
 	@echo "make install    into PREFIX ($(PREFIX)), below DESTDIR if set; also LIBDIR, INCLUDEDIR, PCDIR, CMAKEDIR"

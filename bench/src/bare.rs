@@ -43,9 +43,9 @@ fn header_crc(seed: u32, tail: &[u8], offset: u64) -> u32 {
     hasher.finalize()
 }
 
-/// A frame around `payload`.
+/// The header of a frame that holds a record.
 #[inline]
-fn header(seed: u32, relative: u32, payload_crc: u32, len: u32, offset: u64) -> [u8; FRAME_HEADER] {
+pub(crate) fn header(seed: u32, relative: u32, payload_crc: u32, len: u32, offset: u64) -> [u8; FRAME_HEADER] {
     let mut out = [0; FRAME_HEADER];
     out[4..8].copy_from_slice(&payload_crc.to_le_bytes());
     out[8..12].copy_from_slice(&len.to_le_bytes());

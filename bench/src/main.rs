@@ -1,4 +1,5 @@
-//! Measures the log through its C ABI, against bare loops that do nothing but the system calls and the checksums.
+//! Measures the log through its C ABI, against bare loops that do nothing but the system calls and the checksums; with `PEERS=1` beside other
+//! logs (`peers/`).
 //!
 //! The two are measured in turns, a fraction of a second each, and compared within a round: what else the machine does, and how the disk feels
 //! today, then counts for both. Figures are medians over the rounds. Nothing here fails because something was slow, only if it did not work.
@@ -26,6 +27,7 @@ mod figures;
 mod latency;
 mod memory;
 mod opening;
+mod peers;
 mod place;
 mod replay;
 mod report;
@@ -81,7 +83,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
+        [] if peers::are_wanted() => peers::run(),
         [] => run(),
+        [peers::SERVE, name] => peers::serve(name),
         // What this program starts itself: a process to be killed, and one to be weighed.
         [opening::CHILD, dir, bytes] => opening::child(dir.as_ref(), bytes),
         [memory::CHILD, dir] => memory::child(dir.as_ref()),
@@ -225,6 +229,25 @@ fn is_real_time() -> bool {
     }
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// The priority of this process among those that are scheduled ahead of the ordinary ones, if it is one of them and can start others so.
+fn real_time_priority() -> Option<i32> {
+    if !is_real_time() || !has_chrt() {
+        return None;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let mut found = std::mem::MaybeUninit::<libc::sched_param>::zeroed();
+        // SAFETY: 0 is this process, and there is a place for the answer; zeros are valid if there is none.
+        let found = unsafe {
+            libc::sched_getparam(0, found.as_mut_ptr());
+            found.assume_init()
+        };
+        Some(found.sched_priority.max(1))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 fn has_chrt() -> bool {

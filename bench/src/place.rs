@@ -20,7 +20,8 @@ impl Place {
         };
         let path = parent.join(format!("wal-bench-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
-        let place = Place(path);
+        // Programs that are started here may have other working directories.
+        let place = Place(path.canonicalize()?);
         let free = place.free()?;
         if free < needed {
             return Err(Failure(format!(
