@@ -153,7 +153,8 @@ fn segment<S: Storage>(
     };
     let is_pinned = index < surveyor.manifest.oldest_segment;
     // Where the segment does not say it and no other does.
-    let first = next.unwrap_or(if is_pinned { expected.keep } else { surveyor.manifest.floor } + 1);
+    let kept_above = if is_pinned { expected.keep } else { surveyor.manifest.floor };
+    let first = next.unwrap_or(kept_above + 1);
     let until = |next: Option<Seq>| next.map_or(Seq::MAX, |next| next - 1);
     let head = match surveyor.load(index) {
         Ok(head) => head,
