@@ -242,7 +242,8 @@ static void readers_keep_up_with_a_writer_that_forgets_recycles_and_dies(const c
     wal_cursor_t *cursor = NULL, *feed = NULL;
     OK(wal_replay_open(replica, pinned, WAL_REPLAY_PINNED, &feed, &err));
     uint64_t next = 0, wanted = pinned + 1, goal = *done + scaled(100), next_death = *done + scaled(30);
-    while (*done < goal) {
+    /* Of a slow writer in the mode OS nothing is durable for a while. */
+    while (*done < goal || read == 0 || reads_of_pin == 0) {
       if (cursor == NULL) {
         OK(wal_replay_open(reader, WAL_REPLAY_OLDEST, 0, &cursor, &err));
         next = 0;
@@ -281,7 +282,6 @@ static void readers_keep_up_with_a_writer_that_forgets_recycles_and_dies(const c
     CHECK(kill(process, SIGKILL) == 0 && waitpid(process, NULL, 0) == process);
     printf("read %llu and %llu from the pin, %llu gaps, %llu ends, %llu deaths of the writer\n", (unsigned long long)read,
            (unsigned long long)reads_of_pin, (unsigned long long)gaps, (unsigned long long)followed, (unsigned long long)deaths);
-    CHECK(read > 0 && reads_of_pin > 0);
     /* What a killed writer left is shown as far as it is proven, and the rest when the log was opened again. */
     wal_t *wal = open_log(writer.log, NULL);
     uint64_t last = wal_last_seq(wal);
