@@ -5,9 +5,11 @@ use wal_engine::config::{Config, OpenKind, Recovery, SyncMode};
 use wal_engine::error::{Code, Place};
 use wal_engine::format::constants::{DATA_START, FRAME_HEADER_LEN, MANIFEST_PAGE_LEN, OP_PUT};
 use wal_engine::format::frame::{FrameHeader, Kind};
+use wal_engine::format::pin::PinName;
 use wal_engine::format::segment_header::SegmentHeader;
 use wal_engine::log::{Log, inspect};
 use wal_engine::names::FileName;
+use wal_engine::pins::{self, Limit};
 use wal_engine::segment::head::decode_open;
 use wal_engine::seq::Tail;
 use wal_prove::forge::{Placed, changed, flipped, forged, forged_open, found_in, frames, manifest, seal, segments};
@@ -166,6 +168,53 @@ fn whole_segments() {
         let both = flipped(&flipped(&image, 3, late.offset + IN_PAYLOAD), 4, IN_OPEN);
         let (first, last) = seqs(&image, 4);
         assert_eq!(inspected(&both), [(3, late.offset, late.last_seq, late.last_seq), (4, DATA_START, first, last)]);
+    });
+}
+
+/// Ten segments of a record each, number n in segment n; all up to the sixth are forgotten, and a pin keeps what is above `pinned`.
+fn left_with_pin(pinned: u64) -> (Image, Image) {
+    let disk = Disk::new(3);
+    let log = Log::open(disk.storage(), &strict()).unwrap();
+    (0..10).for_each(|_| assert!(put(&log, 2500) > 0));
+    pins::create(&disk.storage(), PinName::new(b"feed").unwrap(), pinned, Limit::default()).unwrap();
+    let before = disk.visible_image();
+    log.truncate(6, true).unwrap();
+    log.close().unwrap();
+    let image = disk.visible_image();
+    assert_eq!(manifest(&image).oldest_segment, 7);
+    (before, image)
+}
+
+/// Segments that only a pin keeps are looked into, and none in front of them.
+#[test]
+fn what_only_a_pin_keeps() {
+    bounded(|| {
+        let (before, image) = left_with_pin(3);
+        assert_eq!(inspected(&image), []);
+        for index in 4..=10 {
+            let hit = found_in(&image, index)[1];
+            let seq = u64::from(index);
+            assert_eq!((hit.kind, hit.last_seq), (Kind::Record, seq));
+            assert_eq!(inspected(&flipped(&image, index, hit.offset + IN_PAYLOAD)), [(index, hit.offset, seq, seq)]);
+            let mut without = image.clone();
+            without.remove(FileName::Segment(index));
+            if index < 10 {
+                assert_eq!(inspected(&without), [(index, u64::MAX, seq, seq)]);
+            }
+        }
+        // Two at once, and one that does not say what it follows.
+        let both = flipped(&flipped(&image, 4, found_in(&image, 4)[1].offset + IN_PAYLOAD), 5, IN_OPEN);
+        assert_eq!(inspected(&both), [(4, found_in(&image, 4)[1].offset, 4, 4), (5, DATA_START, 5, 5)]);
+        // What a crash left of segments that nobody needs.
+        for pinned in [3, 6] {
+            let (_, mut image) = left_with_pin(pinned);
+            for index in 2..=pinned as u32 {
+                let hit = found_in(&before, index)[1];
+                let damaged = flipped(&before, index, hit.offset + IN_PAYLOAD);
+                image.write(FileName::Segment(index), damaged.read(FileName::Segment(index)).unwrap().to_vec());
+            }
+            assert_eq!(inspected(&image), [], "pinned {pinned}");
+        }
     });
 }
 
