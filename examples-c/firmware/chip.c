@@ -127,4 +127,17 @@ static int32_t chip_erase(void *ctx, uint32_t block)
     return 0;
 }
 
-const wal_flash_driver_t chip_driver = {NULL, chip_read, chip_program, chip_erase, NULL};
+wal_flash_config_t chip_config(void)
+{
+    static const wal_flash_driver_t driver = {NULL, chip_read, chip_program, chip_erase, NULL};
+    wal_flash_config_t config;
+    memset(&config, 0, sizeof config);
+    config.struct_size = sizeof config;
+    config.block_size = BLOCK;
+    config.block_count = BLOCKS;
+    config.segment_blocks = 2;
+    config.program_unit = UNIT;
+    config.erased_value = 0xFF;
+    config.driver = driver;
+    return config;
+}

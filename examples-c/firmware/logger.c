@@ -55,15 +55,7 @@ static struct reading reading_of(uint32_t number)
 
 static wal_flash_config_t config_of(uint32_t seed)
 {
-    wal_flash_config_t config;
-    memset(&config, 0, sizeof config);
-    config.struct_size = sizeof config;
-    config.block_size = BLOCK;
-    config.block_count = BLOCKS;
-    config.segment_blocks = 2;
-    config.program_unit = UNIT;
-    config.erased_value = 0xFF;
-    config.driver = chip_driver;
+    wal_flash_config_t config = chip_config();
     memcpy(config.new_log_id, "sensor logger ", 14);
     memcpy(config.new_log_id + 12, &seed, sizeof seed);
     return config;

@@ -30,18 +30,10 @@ int main(void)
 {
     static const uint8_t value[32] = {1};
     wal_flash_error_t err;
-    wal_flash_config_t config;
+    wal_flash_config_t config = chip_config();
     wal_flash_stat_t stat;
     uint32_t deepest = 0, most = 0, sum = 0, used;
     uint64_t n;
-    memset(&config, 0, sizeof config);
-    config.struct_size = sizeof config;
-    config.block_size = BLOCK;
-    config.block_count = BLOCKS;
-    config.segment_blocks = 2;
-    config.program_unit = UNIT;
-    config.erased_value = 0xFF;
-    config.driver = chip_driver;
     chip_detach();
     must("format", wal_flash_format(&config, &err), &err);
     say_number("memory_bytes", wal_flash_memory_size(&config));
