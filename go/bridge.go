@@ -142,16 +142,20 @@ func pathOf(dir string) (*C.char, error) {
 	return C.CString(dir), nil
 }
 
+// at is what calls that open or inspect begin with: the options as C has them, and the path, which is the caller's to free.
+func (o *Options) at(dir string) (options C.wal_options_t, path *C.char, err error) {
+	if options, err = o.c(); err == nil {
+		path, err = pathOf(dir)
+	}
+	return options, path, err
+}
+
 // open opens the log. What it tells beside its answers goes to the ears, which are the caller's to close once the log is.
 func open(dir string, o *Options, e *ears) (handle, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
-	options, err := o.c()
-	if err != nil {
-		return nil, err
-	}
-	path, err := pathOf(dir)
+	options, path, err := o.at(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -355,11 +359,7 @@ func report(log handle) (Report, error) {
 }
 
 func inspect(dir string, o *Options, flags uint32) (Report, error) {
-	options, err := o.c()
-	if err != nil {
-		return Report{}, err
-	}
-	path, err := pathOf(dir)
+	options, path, err := o.at(dir)
 	if err != nil {
 		return Report{}, err
 	}
@@ -372,11 +372,7 @@ func inspect(dir string, o *Options, flags uint32) (Report, error) {
 }
 
 func inspectDamage(dir string, o *Options) ([]*Error, error) {
-	options, err := o.c()
-	if err != nil {
-		return nil, err
-	}
-	path, err := pathOf(dir)
+	options, path, err := o.at(dir)
 	if err != nil {
 		return nil, err
 	}
