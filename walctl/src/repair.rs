@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wal_engine::config::{Config, OpenKind, Recovery};
 use wal_engine::log::{Event, Listener, Log, Report};
 use wal_engine::names::FileName;
@@ -92,20 +92,15 @@ pub(crate) fn run(output: Output, what: &Repair) -> Result<Verdict> {
 fn propose(output: Output, dir: &Path, found: &Found) -> Result<()> {
     let report = &found.report;
     if output.json {
-        print_json(&json!({
-            "dir": shown(dir),
-            "damaged": true,
-            "repaired": false,
-            "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
-            "oldest_seq": report.oldest_seq,
-            "last_seq": report.last_seq,
-            "lost_first_seq": (report.lost_first_seq > 0).then_some(report.lost_first_seq),
-            "lost_last_seq": (report.lost_first_seq > 0).then_some(report.lost_last_seq),
-        }))?;
+        let mut told = unrepaired(dir, found);
+        told["oldest_seq"] = json!(report.oldest_seq);
+        told["last_seq"] = json!(report.last_seq);
+        told["lost_first_seq"] = json!((report.lost_first_seq > 0).then_some(report.lost_first_seq));
+        told["lost_last_seq"] = json!((report.lost_first_seq > 0).then_some(report.lost_last_seq));
+        print_json(&told)?;
         return Ok(());
     }
-    print(&format!("{}: {}\n\n", shown(dir), count(found.damages.len() as u64, "damage")))?;
-    print_damages(output, &found.damages)?;
+    print_found(output, dir, found)?;
     let what = if report.damage.is_none() {
         "The log opens as it is, and reading meets the damage; a repair rewrites what can be rewritten.".to_string()
     } else {
@@ -122,22 +117,34 @@ fn propose(output: Output, dir: &Path, found: &Found) -> Result<()> {
 /// Everything that is damaged has been forgotten, and stays for the sake of pins.
 fn only_pins(output: Output, dir: &Path, found: &Found) -> Result<()> {
     if output.json {
-        print_json(&json!({
-            "dir": shown(dir),
-            "damaged": true,
-            "repaired": false,
-            "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
-            "only_pins": true,
-        }))?;
+        let mut told = unrepaired(dir, found);
+        told["only_pins"] = json!(true);
+        print_json(&told)?;
         return Ok(());
     }
-    print(&format!("{}: {}\n\n", shown(dir), count(found.damages.len() as u64, "damage")))?;
-    print_damages(output, &found.damages)?;
+    print_found(output, dir, found)?;
     print("\n")?;
     print(&output.paragraph(
         "Only pins need what is damaged: the log works without, and a repair does nothing for them. Restore the files, or let whoever \
          reads from the pins begin anew; walctl stat names them, walctl unpin drops one.",
     ))?;
+    Ok(())
+}
+
+/// What is damaged, as an object to which more can be added.
+fn unrepaired(dir: &Path, found: &Found) -> Value {
+    json!({
+        "dir": shown(dir),
+        "damaged": true,
+        "repaired": false,
+        "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
+    })
+}
+
+/// The same for people.
+fn print_found(output: Output, dir: &Path, found: &Found) -> Result<()> {
+    print(&format!("{}: {}\n\n", shown(dir), count(found.damages.len() as u64, "damage")))?;
+    print_damages(output, &found.damages)?;
     Ok(())
 }
 
