@@ -195,14 +195,17 @@ func (l *Log) Close() error {
 		return err
 	}
 	l.life.Lock()
-	defer l.life.Unlock()
 	if l.isClosed {
+		l.life.Unlock()
 		return nil
 	}
 	l.isClosed = true
 	l.cleanup.Stop()
-	err = closing{l.handle, l.ears}.close()
+	err = free(l.handle)
 	l.handle = nil
+	l.life.Unlock()
+	// Outside the lock, for the logger may use the log up to the last message.
+	l.ears.close()
 	return err
 }
 
