@@ -89,10 +89,20 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// Returns when there is a place for a frame of `len` bytes with `room` left behind it. On an error nothing was appended.
+    #[inline]
+    fn find_place<'a>(&'a self, mut state: Guard<'a, S>, len: u64, room: u64) -> Result<Guard<'a, S>> {
+        while !state.has_place(len, room) {
+            state = self.make_place(state, len, room)?;
+        }
+        Ok(state)
+    }
+
     /// Puts a frame behind the last one and gives its records their seqs; returns the last of them.
+    #[inline]
     fn place<'a>(&'a self, state: Guard<'a, S>, mut header: FrameHeader, payload: &impl Payload, room: u64) -> Result<(Guard<'a, S>, Seq)> {
         let len = header.len();
-        let mut state = self.make_room(state, len, room)?;
+        let mut state = self.find_place(state, len, room)?;
         let count = payload.records();
         if state.tail.seq + count > seq::MAX {
             return Err(Error::new(Code::Range, "the log has used up its sequence numbers"));
@@ -123,6 +133,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Returns when the call may return success.
+    #[inline]
     fn settle<'a>(&'a self, mut state: Guard<'a, S>, seq: Seq, durability: Durability) -> Result<Seq> {
         #[cfg(wal_plants)]
         let durability = if crate::plants::Mistake::AcknowledgedFirst.is_planted() {
@@ -197,7 +208,7 @@ impl<S: Storage> Committer<S> {
         state.check_usable().map_err(|error| (None, error))?;
         let covered = checkpoint::covered(given, state.tail.seq).map_err(|error| (None, error))?;
         let frame = frame_len(CHECKPOINT_VALUE_LEN as u64);
-        let state = self.make_room(state, frame, END_FRAME_LEN).map_err(|error| (Some(covered), error))?;
+        let state = self.find_place(state, frame, END_FRAME_LEN).map_err(|error| (Some(covered), error))?;
         // No append can come between: the lock is held from here to the record's place.
         let before = state.tail;
         let own = before.seq + 1;

@@ -20,41 +20,36 @@ use crate::spares::Prepared;
 use crate::storage::{File, IoError, IoKind, Storage};
 
 impl<S: Storage> Committer<S> {
-    /// Returns when a frame of `len` bytes can be placed with `room` left behind it: the manifest says dirty, the segment has its OPEN and space,
-    /// the buffer has space or is empty for a frame larger than it. On an error nothing was appended.
-    pub(super) fn make_room<'a>(&'a self, mut state: Guard<'a, S>, len: u64, room: u64) -> Result<Guard<'a, S>> {
-        loop {
-            state.check_usable()?;
-            if state.taken_back.is_some() || state.exclusive || state.exclusive_wanted > 0 {
-                state = self.wait(state);
-            } else if !state.dirty {
-                state = self.make_dirty(state)?;
-            } else if state.filling.end() == state.active.header.data_start {
-                self.place_open(&mut state);
-            } else if state.filling.end() + len + room > state.active.header.capacity {
-                state = self.rotate(state)?;
-            } else if state.filling.has_room(len) {
-                return Ok(state);
-            } else if state.writing {
-                state = self.wait(state);
-            } else if state.filling.bytes().is_empty() {
-                // A frame larger than a buffer goes straight to the file. Nothing may be under way then that could still be taken back.
-                if !state.syncing {
-                    return Ok(state);
-                }
-                state.exclusive_wanted += 1;
-                state = self.wait(state);
-                state.exclusive_wanted -= 1;
-                self.wake(&state);
-            } else {
-                state.writing = true;
-                let (next, outcome) = self.write_out(state);
-                state = next;
-                state.writing = false;
-                self.wake(&state);
-                outcome?;
-            }
+    /// Takes a step towards a place for a frame of `len` bytes with `room` left behind it; `State::has_place` says when there is one. On an error
+    /// nothing was appended.
+    #[cold]
+    pub(super) fn make_place<'a>(&'a self, mut state: Guard<'a, S>, len: u64, room: u64) -> Result<Guard<'a, S>> {
+        state.check_usable()?;
+        if state.is_taken() {
+            state = self.wait(state);
+        } else if !state.dirty {
+            state = self.make_dirty(state)?;
+        } else if state.lacks_open() {
+            self.place_open(&mut state);
+        } else if !state.fits_segment(len, room) {
+            state = self.rotate(state)?;
+        } else if state.writing {
+            state = self.wait(state);
+        } else if state.filling.bytes().is_empty() {
+            // A frame larger than a buffer goes straight to the file, once nothing is under way that could still be taken back.
+            state.exclusive_wanted += 1;
+            state = self.wait(state);
+            state.exclusive_wanted -= 1;
+            self.wake(&state);
+        } else {
+            state.writing = true;
+            let (next, outcome) = self.write_out(state);
+            state = next;
+            state.writing = false;
+            self.wake(&state);
+            outcome?;
         }
+        Ok(state)
     }
 
     /// Becomes exclusive; false if the segment changed or the handle failed meanwhile, so that the caller looks anew.
@@ -211,7 +206,7 @@ impl<S: Storage> Committer<S> {
     /// Writes a frame that is larger than a buffer straight to the file. The buffer is empty.
     pub(super) fn write_large<'a>(&'a self, state: Guard<'a, S>, header: &FrameHeader, payload: &impl Payload) -> Result<Guard<'a, S>> {
         let mut state = state;
-        // `make_room` has seen, under the lock that is still held, that nobody writes, syncs or is exclusive.
+        // `has_place` has seen, under the lock that is still held, that nobody writes, syncs or is exclusive.
         state.exclusive = true;
         let base = state.filling.base();
         let end = base + header.len();
@@ -246,7 +241,7 @@ impl<S: Storage> Committer<S> {
         if state.bound.segment == state.active.header.index || state.failure.is_some() {
             return (state, Ok(()));
         }
-        if state.filling.end() == state.active.header.data_start {
+        if state.lacks_open() {
             self.place_open(&mut state);
         }
         let (state, outcome) = self.write_out(state);
@@ -261,7 +256,7 @@ impl<S: Storage> Committer<S> {
     pub fn swap_forgotten(&self, up_to: Seq, install: impl FnOnce(&mut Manifest, u32)) -> core::result::Result<Option<u32>, InstallError> {
         let state = self.lock();
         state.check_usable().map_err(|error| InstallError { error, is_final: false })?;
-        if state.tail.seq != up_to || state.filling.end() == state.active.header.data_start {
+        if state.tail.seq != up_to || state.lacks_open() {
             return Ok(None);
         }
         drop(state);

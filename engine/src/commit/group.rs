@@ -240,8 +240,12 @@ impl<S: Storage> Committer<S> {
         let end = buffer.end();
         let base = buffer.base();
         let written = file.write_at(base, buffer.ended(capacity));
-        buffer.restart(0);
         let mut state = self.lock();
+        buffer.restart(state.filling.base());
+        if state.filling.bytes().is_empty() {
+            // Nobody has come meanwhile: the processor's caches hold this one and not the other.
+            mem::swap(&mut state.filling, &mut buffer);
+        }
         state.idle = buffer;
         state.counts.writes += 1;
         match written {

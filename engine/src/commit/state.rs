@@ -150,6 +150,37 @@ impl<F> State<F> {
         Ok(())
     }
 
+    /// Whether a frame of `len` bytes can be placed with `room` left behind it: nothing is in the way, the manifest says dirty, the segment has its
+    /// OPEN and space, the buffer has space or is empty for a frame larger than it.
+    #[inline]
+    pub(super) fn has_place(&self, len: u64, room: u64) -> bool {
+        let is_open = self.failure.is_none() && !self.shut && !self.is_taken() && self.dirty && !self.lacks_open();
+        is_open && self.fits_segment(len, room) && (self.filling.has_room(len) || self.can_stream())
+    }
+
+    /// Whether somebody is alone with the segment, wants to be, or takes records back.
+    #[inline]
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken_back.is_some() || self.exclusive || self.exclusive_wanted > 0
+    }
+
+    /// Whether the active segment has no frame yet, neither in the file nor in the buffer.
+    #[inline]
+    pub(super) fn lacks_open(&self) -> bool {
+        self.filling.end() == self.active.header.data_start
+    }
+
+    /// Whether the active segment takes a frame of `len` bytes with `room` left behind it.
+    #[inline]
+    pub(super) fn fits_segment(&self, len: u64, room: u64) -> bool {
+        self.filling.end() + len + room <= self.active.header.capacity
+    }
+
+    /// Whether a frame may go straight to the file: nothing stands in front of it in memory, and nothing is under way that could still be taken back.
+    fn can_stream(&self) -> bool {
+        self.filling.bytes().is_empty() && !self.writing && !self.syncing
+    }
+
     /// Records that are not durable yet.
     pub(super) fn unsynced(&self) -> u64 {
         self.tail.seq - self.synced.tail.seq

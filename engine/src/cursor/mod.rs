@@ -160,6 +160,7 @@ impl<S: Storage> Cursor<S> {
     }
 
     /// Whether there is more to show than was shown.
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.damage.is_some()
             || self.refused.is_some_and(|found| found.batch_last_seq <= self.limit())
@@ -215,6 +216,7 @@ impl<S: Storage> Cursor<S> {
     }
 
     /// Goes to the next record; `None` at the end.
+    #[inline]
     pub fn seek(&mut self) -> Result<Option<Found>> {
         if self.chain.is_closed() {
             return Err(closed());
@@ -232,6 +234,7 @@ impl<S: Storage> Cursor<S> {
     }
 
     /// The record that `seek` has just found.
+    #[inline]
     pub fn record(&self, found: Found) -> Record<'_> {
         let bytes = match &self.fragments {
             Some(fragments) => &fragments.bytes,
@@ -255,12 +258,14 @@ impl<S: Storage> Cursor<S> {
             }));
         }
         loop {
-            if self.batch.is_some_and(|batch| batch.last() > self.limit()) {
-                // The handle failed while the batch was being shown, and it is not durable.
-                return Ok(None);
-            }
-            if let Some(found) = self.next_of_batch() {
-                if found.seq > self.after {
+            if let Some(batch) = &self.batch {
+                if batch.last() > self.limit() {
+                    // The handle failed while the batch was being shown, and it is not durable.
+                    return Ok(None);
+                }
+                if let Some(found) = self.next_of_batch()
+                    && found.seq > self.after
+                {
                     return Ok(Some(found));
                 }
                 continue;
@@ -407,17 +412,17 @@ impl<S: Storage> Cursor<S> {
     /// file ends before.
     #[inline]
     fn load(&mut self, len: usize) -> Result<Option<usize>> {
-        if !self.has(len) {
-            self.fill(len)?;
+        if let Some(at) = self.held(len) {
+            return Ok(Some(at));
         }
-        Ok(self.has(len).then(|| (self.position - self.buffer_start) as usize))
+        self.fill(len)?;
+        Ok(self.held(len))
     }
 
     #[inline]
-    fn has(&self, len: usize) -> bool {
-        self.position >= self.buffer_start
-            && self.position + len as u64 <= self.buffer_start + self.buffer_len as u64
-            && self.buffer_limit >= self.expected
+    fn held(&self, len: usize) -> Option<usize> {
+        let at = self.position.checked_sub(self.buffer_start)?;
+        (at + len as u64 <= self.buffer_len as u64 && self.buffer_limit >= self.expected).then_some(at as usize)
     }
 
     /// Reads the buffer full from the position on; it is made longer for more than it holds.

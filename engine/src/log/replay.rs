@@ -23,6 +23,7 @@ pub struct Replay<S: Storage> {
 impl<S: Storage> Replay<S> {
     /// The next record; `None` at the end. Called again later it goes on with what came since.
     #[expect(clippy::should_implement_trait, reason = "the record borrows from the cursor")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         self.bring_up_what_is_to_be_shown()?;
         match self.cursor.seek() {
@@ -85,10 +86,13 @@ impl<S: Storage> Replay<S> {
     }
 
     /// Before the cursor says that it is at the end.
+    #[inline]
     fn bring_up_what_is_to_be_shown(&mut self) -> Result<()> {
-        if self.cursor.is_closed() || self.cursor.has_more() {
-            return Ok(());
-        }
+        if self.cursor.is_closed() || self.cursor.has_more() { Ok(()) } else { self.look_for_more() }
+    }
+
+    #[cold]
+    fn look_for_more(&mut self) -> Result<()> {
         if self.cursor.shows_unsynced() {
             self.flush();
         }
