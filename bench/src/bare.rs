@@ -1,10 +1,12 @@
 //! The limits: loops that do nothing but the system calls, and the same checksums over the same frame bytes as the library.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use crc32fast::Hasher;
 
@@ -86,6 +88,59 @@ impl Durable {
         self.file.sync_data()?;
         self.at += self.frame.len() as u64;
         Ok(())
+    }
+}
+
+/// The least that threads can do which share syncs: each counts itself in under a lock, the last one writes and syncs a frame for each of them and
+/// wakes them all.
+pub(crate) struct Gathered {
+    of: usize,
+    state: Mutex<Gathering>,
+    woken: Condvar,
+}
+
+struct Gathering {
+    file: Durable,
+    arrived: usize,
+    turn: u64,
+    /// When there is to be no further turn.
+    ends: Instant,
+    over: bool,
+}
+
+impl Gathered {
+    /// For `of` threads, each of which appends until it hears that it is over.
+    pub(crate) fn new(file: Durable, of: usize, slice: Duration) -> Gathered {
+        let state = Gathering { file, arrived: 0, turn: 0, ends: Instant::now() + slice, over: false };
+        Gathered { of, state: Mutex::new(state), woken: Condvar::new() }
+    }
+
+    /// Returns when the record is on the disk; false when it is over.
+    pub(crate) fn append(&self, value: &[u8]) -> io::Result<bool> {
+        let mut state = self.lock()?;
+        state.arrived += 1;
+        if state.arrived == self.of {
+            state.file.append(value, self.of)?;
+            state.arrived = 0;
+            state.turn += 1;
+            // Decided for all at once: a thread that went on alone would wait for ever.
+            state.over = Instant::now() >= state.ends;
+            self.woken.notify_all();
+        } else {
+            let turn = state.turn;
+            state = self.woken.wait_while(state, |state| state.turn == turn).map_err(|_| io::Error::other("a thread panicked"))?;
+        }
+        Ok(!state.over)
+    }
+
+    /// How many records there are, and the file again.
+    pub(crate) fn end(self) -> io::Result<(u64, Durable)> {
+        let state = self.state.into_inner().map_err(|_| io::Error::other("a thread panicked"))?;
+        Ok((state.turn * self.of as u64, state.file))
+    }
+
+    fn lock(&self) -> io::Result<MutexGuard<'_, Gathering>> {
+        self.state.lock().map_err(|_| io::Error::other("a thread panicked"))
     }
 }
 
@@ -181,4 +236,37 @@ pub(crate) fn read_and_hash(path: &Path, buffer: &mut Vec<u8>) -> io::Result<u32
         hasher.update(&buffer[..filled]);
         base += filled as u64;
     }
+}
+
+/// What an opening has to do to a disk after a kill, on files of its own: makes durable what the page cache holds of the last segment, drops it from there,
+/// reads and verifies it; takes a spare with two renames and a new header, copies `copied` bytes into it, and writes both slots of a manifest. Seven
+/// syncs. In `dir` stand `tail`, `spare` and `manifest`.
+pub(crate) fn recover(dir: &Path, copied: usize, buffer: &mut Vec<u8>) -> io::Result<u64> {
+    let open = |name: &str| OpenOptions::new().read(true).write(true).open(dir.join(name));
+    let directory = File::open(dir)?;
+    let tail = open("tail")?;
+    tail.sync_data()?;
+    // SAFETY: a file that is open; the call changes nothing of this process's memory.
+    unsafe { libc::posix_fadvise(tail.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let records = scan(&dir.join("tail"), buffer)?;
+    fs::rename(dir.join("spare"), dir.join("spare.taken"))?;
+    directory.sync_all()?;
+    let spare = open("spare.taken")?;
+    spare.write_all_at(&[1; 88], 0)?;
+    spare.sync_data()?;
+    fs::rename(dir.join("spare.taken"), dir.join("segment"))?;
+    directory.sync_all()?;
+    let mut at = SEGMENT_HEADER;
+    while at < SEGMENT_HEADER + copied {
+        let piece = (SEGMENT_HEADER + copied - at).min(buffer.len());
+        spare.write_all_at(&buffer[..piece], at as u64)?;
+        at += piece;
+    }
+    spare.sync_data()?;
+    let manifest = open("manifest")?;
+    for slot in 0..2 {
+        manifest.write_all_at(&buffer[..8192], slot * 8192)?;
+        manifest.sync_data()?;
+    }
+    Ok(records)
 }

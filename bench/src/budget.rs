@@ -5,6 +5,7 @@ use std::env;
 use std::path::Path;
 
 use crate::abi::{self, Cursor, Failure, Log, Options, Outcome, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_NONE, WAL_SYNC_OS};
+use crate::bare::{self, Buffered};
 use crate::callgrind;
 use crate::figures::Table;
 use crate::place::Place;
@@ -14,10 +15,19 @@ use crate::{Extent, Plan};
 pub(crate) const CHILD: &str = "--instructions";
 const RECORDS: u64 = 10_000;
 const VALUE: [u8; 128] = [7; 128];
-const WORKS: [(&str, &str); 5] = [("none", "NONE"), ("os", "OS"), ("batch", "BATCH of 100"), ("always", "ALWAYS"), ("replay", "replay")];
+const WORKS: [(&str, &str); 7] = [
+    ("none", "NONE"),
+    ("bare-none", "limit of NONE"),
+    ("os", "OS"),
+    ("batch", "BATCH of 100"),
+    ("always", "ALWAYS"),
+    ("replay", "replay"),
+    ("bare-replay", "limit of replay"),
+];
 
 /// What sources are for, the first prefix that fits. The library's are below the root of its tree.
-const GROUPS: [(&str, &str); 22] = [
+const GROUPS: [(&str, &str); 23] = [
+    ("bench/src/bare", "the bare loops"),
     ("src/", "shell: arguments, panics, forks"),
     ("engine/src/format/checksum", "checksums"),
     ("engine/src/format/frame", "frame header"),
@@ -50,20 +60,30 @@ fn wal_bench_counted(work: &mut dyn FnMut()) {
 }
 
 pub(crate) fn child(work: &str, dir: &Path) -> Outcome<()> {
+    if work == "bare-none" {
+        let bare = Buffered::new(dir, 4 << 20)?;
+        let mut outcome = Ok(());
+        wal_bench_counted(&mut || outcome = (0..RECORDS).try_for_each(|_| bare.append(&VALUE)));
+        return Ok(outcome?);
+    }
     let options = match work {
         "always" => abi::options(WAL_SYNC_ALWAYS),
         "batch" => Options { batch_records: 100, batch_interval_us: 0, ..abi::options(WAL_SYNC_BATCH) },
         "os" => abi::options(WAL_SYNC_OS),
-        "none" | "replay" => abi::options(WAL_SYNC_NONE),
+        "none" | "replay" | "bare-replay" => abi::options(WAL_SYNC_NONE),
         _ => return Err(Failure(format!("{work} is no work"))),
     };
     let log = Log::open(dir, &options)?;
     log.append(&VALUE)?;
     log.sync()?;
     let mut outcome = Ok(());
-    if work == "replay" {
+    if work.ends_with("replay") {
         for _ in 0..RECORDS {
             log.append(&VALUE)?;
+        }
+        if work == "bare-replay" {
+            log.close()?;
+            return read_bare(dir);
         }
         let mut cursor = log.replay(0)?;
         // The first record has the segment opened and a buffer made.
@@ -74,6 +94,13 @@ pub(crate) fn child(work: &str, dir: &Path) -> Outcome<()> {
     }
     outcome?;
     log.close()
+}
+
+fn read_bare(dir: &Path) -> Outcome<()> {
+    let (mut buffer, mut outcome) = (Vec::new(), Ok(0));
+    wal_bench_counted(&mut || outcome = bare::scan(&dir.join("0000000001.wal"), &mut buffer));
+    let records = outcome?;
+    if records == RECORDS + 1 { Ok(()) } else { Err(Failure(format!("{records} records instead of {RECORDS}"))) }
 }
 
 fn read(cursor: &mut Cursor) -> Outcome<()> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::abi::{self, Log, Outcome, WAL_SYNC_ALWAYS};
-use crate::bare::Durable;
+use crate::bare::{Durable, Gathered};
 use crate::figures::{Goal, Latencies, Pair, Table, rate, us};
 use crate::place::Place;
 
@@ -134,6 +134,24 @@ fn together(log: &Log, count: usize, slice: Duration) -> Outcome<Together> {
     })
 }
 
+/// Has bare threads append until it is over.
+fn bare_together(bare: &Gathered, count: usize) -> Outcome<()> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|_| {
+                scope.spawn(|| {
+                    while bare.append(&VALUE)? {}
+                    Ok::<(), std::io::Error>(())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| abi::Failure("W2: a thread panicked".into()))??;
+        }
+        Ok(())
+    })
+}
+
 /// W2.
 pub(crate) fn many_threads(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<()> {
     table.heading("W2  Durable appends, 128 B, many threads. Limit: one caller that writes and syncs ideal batches of as many");
@@ -145,7 +163,8 @@ pub(crate) fn many_threads(plan: &Plan, place: &Place, table: &mut Table) -> Out
     for (name, count, ideal_goal, single_goal) in
         [("W2", 16, Goal::AtLeast(0.68), Goal::AtLeast(2.5)), ("W2b", 64, Goal::AtLeast(0.36), Goal::None)]
     {
-        let (mut ideal, mut single, mut longest, mut fairness) = (Pair::default(), Pair::default(), Vec::new(), Vec::new());
+        let (mut ideal, mut single, mut threads) = (Pair::default(), Pair::default(), Pair::default());
+        let (mut longest, mut fairness) = (Vec::new(), Vec::new());
         let before = log.stat()?;
         let mut shared = 0.0;
         for _ in 0..plan.rounds {
@@ -155,6 +174,13 @@ pub(crate) fn many_threads(plan: &Plan, place: &Place, table: &mut Table) -> Out
             let done = together(&log, count, plan.slice)?;
             shared += (log.stat()?.syncs - alone_syncs) as f64;
             discarded.0.clear();
+            let gathered = Gathered::new(bare, count, plan.slice);
+            let began = Instant::now();
+            bare_together(&gathered, count)?;
+            let elapsed = began.elapsed();
+            let records;
+            (records, bare) = gathered.end()?;
+            threads.add(done.per_second, records as f64 / elapsed.as_secs_f64());
             ideal.add(done.per_second, batches * count as f64);
             single.add(done.per_second, alone);
             longest.push(done.longest_us);
@@ -163,6 +189,8 @@ pub(crate) fn many_threads(plan: &Plan, place: &Place, table: &mut Table) -> Out
         let after = log.stat()?;
         let title = format!("{name} {count} threads, appends per second, of the limit");
         table.row(&title, &rate(ideal.ours()), &rate(ideal.limit()), ideal.ratio(), ideal_goal);
+        let title = "   of as many bare threads: one lock, a sync by the last, all woken at once";
+        table.row(title, &rate(threads.ours()), &rate(threads.limit()), threads.ratio(), Goal::None);
         table.row("   the same, times one thread's", &rate(single.ours()), &rate(single.limit()), single.ratio(), single_goal);
         let worst = longest.iter().copied().fold(0.0, f64::max);
         table.row("   longest append, ms", &us(worst), "", worst / 1000.0, Goal::AtMost(20.0));
