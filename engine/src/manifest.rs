@@ -58,6 +58,10 @@ pub fn peek<F: File>(file: &F, buffer: &mut [u8]) -> Result<Option<Peeked>> {
     }))
 }
 
+fn len<F: File>(file: &F) -> Result<u64> {
+    file.len().map_err(|io| io.in_file(FileName::Manifest, "cannot ask for the manifest's size"))
+}
+
 fn newest(slots: &[Option<Manifest>; MANIFEST_SLOTS]) -> Option<Manifest> {
     slots.iter().flatten().max_by_key(|manifest| manifest.generation).copied()
 }
@@ -111,6 +115,8 @@ pub struct ManifestFile<F: File> {
 
 struct Current {
     manifest: Manifest,
+    /// How long the file is: damage may have cut it.
+    len: u64,
     /// The generation of the last write, whatever became of it. After a failed one a copy may hold it, so it stands for that content for good.
     tried: u64,
     /// Set when a sync failed: a later one that succeeds proves nothing.
@@ -118,8 +124,8 @@ struct Current {
 }
 
 impl Current {
-    fn new(manifest: Manifest) -> Mutex<Current> {
-        Mutex::new(Current { manifest, tried: manifest.generation, failed: None })
+    fn new(manifest: Manifest, len: u64) -> Mutex<Current> {
+        Mutex::new(Current { manifest, len, tried: manifest.generation, failed: None })
     }
 }
 
@@ -128,7 +134,8 @@ impl<F: File> ManifestFile<F> {
     pub fn open<S: Storage<File = F>>(storage: &S, current: Manifest) -> Result<ManifestFile<F>> {
         let name = FileName::Manifest;
         let file = storage.open(name, Access::Write).map_err(|io| io.in_file(name, "cannot open the manifest for writing"))?;
-        Ok(ManifestFile { file, current: Current::new(current) })
+        let len = len(&file)?;
+        Ok(ManifestFile { file, current: Current::new(current, len) })
     }
 
     /// Makes the file of a new log, both slots alike. Its name is durable after the directory is synced.
@@ -136,7 +143,7 @@ impl<F: File> ManifestFile<F> {
         let name = FileName::Manifest;
         let file = storage.create(name).map_err(|io| io.in_file(name, "cannot create the manifest"))?;
         file.fill_zeros(MANIFEST_LEN as u64).map_err(|io| io.in_file(name, "cannot allocate the manifest"))?;
-        let manifest = ManifestFile { file, current: Current::new(first) };
+        let manifest = ManifestFile { file, current: Current::new(first, MANIFEST_LEN as u64) };
         manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
         Ok(manifest)
     }
@@ -149,7 +156,8 @@ impl<F: File> ManifestFile<F> {
             opened => opened,
         };
         let file = file.map_err(|io| io.in_file(name, "cannot open the manifest for rebuilding it"))?;
-        let manifest = ManifestFile { file, current: Current::new(rebuilt) };
+        let len = len(&file)?;
+        let manifest = ManifestFile { file, current: Current::new(rebuilt, len) };
         manifest.install_twice(|_| {}).map_err(|failed| failed.error)?;
         storage.sync_dir().map_err(|io| io.in_directory("cannot sync the log's directory"))?;
         Ok(manifest)
@@ -199,9 +207,13 @@ impl<F: File> ManifestFile<F> {
         let offset = (next.generation % MANIFEST_SLOTS as u64) * SLOT_LEN as u64;
         let name = FileName::Manifest;
         current.tried = next.generation;
-        self.file
-            .write_at(offset, &slot)
+        // Not every storage lets a write begin behind the end.
+        let gap = offset.saturating_sub(current.len) as usize;
+        let written = if gap > 0 { self.file.write_at(current.len, &[0; SLOT_LEN][..gap]) } else { Ok(()) };
+        written
+            .and_then(|()| self.file.write_at(offset, &slot))
             .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;
+        current.len = current.len.max(offset + SLOT_LEN as u64);
         if let Err(io) = self.file.sync() {
             let error = io.in_file(name, "cannot sync the manifest").at(offset);
             current.failed = Some(error);

@@ -230,6 +230,8 @@ impl File for SimFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         let (mut state, outcome) = self.enter(Call::WriteAt)?;
+        let len = state.cache.get(&self.inode).map_or(0, |cached| cached.content.len());
+        assert!(offset <= len, "a write at {offset}, behind the end of a file of {len} bytes");
         self.write(&mut state, outcome, offset, Data::new(bytes))
     }
 

@@ -55,13 +55,14 @@ pub struct Counts {
 
 /// See the module's head.
 pub struct Committer<S: Storage> {
+    /// Dropped before the parts, with which the log's lock goes: nobody else may have the log while a file of it is open here.
+    state: Mutex<State<S::File>>,
     parts: Parts<S>,
     mode: SyncMode,
     segment_bytes: u64,
     batch_records: u64,
     batch_interval: Option<Duration>,
     sync_bytes: u64,
-    state: Mutex<State<S::File>>,
     /// Notified when a role becomes free or the handle fails.
     changed: Condvar,
     /// Those who wait for records to become durable: woken when some do, are taken back or are in doubt, and when nobody leads a sync any more.

@@ -98,7 +98,7 @@ impl<S: Storage> Follower<S> {
                     return Ok(follower);
                 }
                 // What a manifest names stays as long as it is the newest.
-                Err(error) if error.code == Code::Corrupt && last != Some(manifest.generation) => last = Some(manifest.generation),
+                Err(error) if may_be_gone(&error) && last != Some(manifest.generation) => last = Some(manifest.generation),
                 Err(error) => return Err(error),
             }
         }
@@ -121,7 +121,7 @@ impl<S: Storage> Follower<S> {
         for _ in 0..ATTEMPTS {
             let peeked = state.peek()?;
             match self.step(&mut state, peeked) {
-                Err(error) if error.code == Code::Corrupt => {
+                Err(error) if may_be_gone(&error) => {
                     let now = state.peek()?.map(|peeked| peeked.newest.generation);
                     if now == Some(state.newest) {
                         return Err(error);
@@ -178,7 +178,7 @@ impl<S: Storage> Follower<S> {
 
     /// An error of a reader as it is to be told: what was forgotten while it was read is no damage.
     pub fn explain(&self, error: Error, expected: Seq) -> Error {
-        if error.code != Code::Corrupt {
+        if !may_be_gone(&error) {
             return error;
         }
         let floor = match self.state.lock().peek() {
@@ -192,7 +192,7 @@ impl<S: Storage> Follower<S> {
     pub fn with_pinned<T>(&self, lowest: Seq, enter: impl Fn() -> Result<T>) -> Result<T> {
         let mut outcome = self.try_pinned(lowest, &enter);
         for _ in 0..PINNED_ATTEMPTS {
-            if !matches!(&outcome, Err(error) if matches!(error.code, Code::Corrupt | Code::Gap)) {
+            if !matches!(&outcome, Err(error) if may_be_gone(error) || error.code == Code::Gap) {
                 break;
             }
             // What was known may have been forgotten a moment ago.
@@ -222,6 +222,11 @@ impl<S: Storage> Follower<S> {
         self.chain.keep(&kept)?;
         enter()
     }
+}
+
+/// Whether an error may mean that the writer has taken away what was read. Where a removed file is gone for those, too, who have it open, reading it fails.
+fn may_be_gone(error: &Error) -> bool {
+    matches!(error.code, Code::Corrupt | Code::Io)
 }
 
 /// The newest manifest, unless it is the first that names a segment that a recovery made. What stands in that one is durable, but it counts only by this
