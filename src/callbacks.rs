@@ -6,13 +6,11 @@
 //! Every call below is sound for the same reason: the functions and their context are good as long as the table, and may be called from any thread, by
 //! the promise of whoever opened the log; strings end with a zero byte and memory is as long as said.
 
-use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt::Write;
 use core::ptr::{NonNull, null_mut};
 use core::slice;
 use core::sync::atomic::AtomicU8;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -205,14 +203,16 @@ impl Storage for HostDirectory {
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
         let table = &*self.table;
-        let mut listing = Listing { each, outcome: Ok(()) };
+        let mut listing = Listing { names: Vec::new(), outcome: Ok(()) };
         // SAFETY: see the head of this file; `listing` is what `take_name` expects, and stays until the function has returned.
         let answer = unsafe { (table.list)(table.context, table.dir(), Some(take_name), (&raw mut listing).cast()) };
-        match listing.outcome {
-            Ok(()) => done(answer),
-            Err(Stop::Name) => Err(NO_ANSWER),
-            Err(Stop::Panic(payload)) => resume_unwind(payload),
-        }
+        listing.outcome?;
+        done(answer)?;
+        // A layer may name a file twice, as those do that are changed meanwhile.
+        listing.names.sort_unstable();
+        listing.names.dedup();
+        listing.names.into_iter().for_each(each);
+        Ok(())
     }
 
     fn create(&self, name: FileName) -> Result<HostFile, IoError> {
@@ -258,23 +258,15 @@ impl Storage for HostDirectory {
 }
 
 /// A listing that is under way.
-struct Listing<'a> {
-    each: &'a mut dyn FnMut(FileName),
-    outcome: Result<(), Stop>,
+struct Listing {
+    names: Vec<FileName>,
+    outcome: Result<(), IoError>,
 }
 
-/// Why no further name is taken.
-enum Stop {
-    /// One that is none.
-    Name,
-    /// A panic, which must not unwind through the host's function.
-    Panic(Box<dyn Any + Send>),
-}
-
-/// What a host's `list` calls with each name.
+/// What a host's `list` calls with each name. Nothing in it panics: that could not unwind through the host's function.
 unsafe extern "C" fn take_name(names: *mut c_void, name: *const c_char) {
     // SAFETY: the host hands back what it was given, on the same thread and before its function returns, by its promise; NULL is noticed.
-    let Some(listing) = (unsafe { names.cast::<Listing<'_>>().as_mut() }) else {
+    let Some(listing) = (unsafe { names.cast::<Listing>().as_mut() }) else {
         return;
     };
     if listing.outcome.is_err() {
@@ -282,12 +274,11 @@ unsafe extern "C" fn take_name(names: *mut c_void, name: *const c_char) {
     }
     // SAFETY: NULL or a string, by the host's promise.
     let Some(name) = (unsafe { entry(name) }) else {
-        listing.outcome = Err(Stop::Name);
+        listing.outcome = Err(NO_ANSWER);
         return;
     };
     if let Some(name) = FileName::parse(name) {
-        let each = &mut *listing.each;
-        listing.outcome = catch_unwind(AssertUnwindSafe(|| each(name))).map_err(Stop::Panic);
+        listing.outcome = memory::push(&mut listing.names, name).map_err(|_| IoError { kind: IoKind::NoMemory, os_error: 0 });
     }
 }
 

@@ -26,7 +26,7 @@ pub type WalStorageEach = Option<unsafe extern "C" fn(names: *mut c_void, name: 
 /// Calls `each` with `names` and the name of every entry of the directory, one at a time, in any
 /// order, on the thread that called it and before it returns. Names without the directory in front
 /// of them; what is not the log's is passed over. A file that another thread makes, renames or
-/// removes meanwhile may be named or not; every other one must be.
+/// removes meanwhile may be named or not; every other one must be. A name may come twice.
 ///
 /// A name that is NULL, empty, longer than 255 bytes or contains a '/' makes the listing fail.
 ///

@@ -68,6 +68,8 @@ pub const RUNNER: Program<'static> = Program {
         "pins.c",
         "watching.c",
         "live.c",
+        "disk.c",
+        "storage.c",
     ],
     arguments: &[],
 };

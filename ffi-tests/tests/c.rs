@@ -214,6 +214,25 @@ c_tests! {
         a_panic_in_an_opening_leaves_nothing_behind,
         a_panic_in_a_cursor_breaks_that_cursor_alone,
     }
+    storage {
+        nothing_acknowledged_is_lost_to_a_power_cut_at_any_call,
+        nothing_synced_is_lost_to_a_power_cut_at_any_call,
+        nothing_is_lost_to_a_power_cut_amid_the_work_of_the_logs_thread,
+        a_disk_that_calls_durable_what_is_not_is_noticed,
+        every_call_fails,
+        every_call_lacks_space,
+        short_reads_and_writes_are_completed,
+        counts_above_what_was_asked_for_are_errors,
+        error_numbers_that_nobody_negated_are_errors,
+        a_file_that_is_null_is_an_error,
+        every_function_is_needed_but_two,
+        structs_of_other_sizes_are_refused_or_understood,
+        names_that_are_none_fail_the_listing,
+        a_second_opening_is_locked_out,
+        a_live_reader_follows_and_a_cursor_outlives_the_log,
+        threads_use_it_at_once,
+        logs_move_between_layers,
+    }
     watching {
         a_logs_life_is_told_in_order,
         a_recovery_is_told,

@@ -74,6 +74,7 @@ groups! {
     pins,
     watching,
     live,
+    storage,
 }
 
 #[test]

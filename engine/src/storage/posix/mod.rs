@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use self::clock::unix_time_us;
-pub use self::file::{PlainFile, from_errno};
 use self::file::{EntryName, errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
+pub use self::file::{PlainFile, from_errno};
 use self::fork::LockDescriptor;
 pub use self::thread::Thread;
 use crate::error::Error;
