@@ -227,36 +227,36 @@
  * else stays as it is, the promises of this header included, if the layer keeps these rules:
  *
  * - Durable. Bytes are durable when sync of their file has returned 0, names (of files created,
- *   renamed, removed) when sync_dir has. Neither stands for the other: a name may survive without
- *   the bytes, and bytes without a name. Until then a power cut may leave any part of the names,
- *   and of the bytes any part in any order; a sector that it hits may hold anything in those
- *   bytes that unsynced writes changed. All other bytes stay what they were. A layer that makes
- *   more durable, or earlier, does no harm.
- * - A sync that fails is final: the log believes nothing about that file, or those names, until it
- *   is opened again. Then it calls sync and drop_cache before it reads what decides: what reads
- *   show after a sync that returned 0 must be on the medium, whatever failed before.
- * - Space. Files are written with zeros before they are used, and then only overwritten, so that a
- *   full disk is met early and harms nothing. Where overwriting needs space, too (as on flash), it
- *   is a failed write: nothing acknowledged is lost, but the handle may have to be opened again.
- *   Keep some blocks free.
+ *   renamed, removed) when sync_dir has. Neither stands for the other: a name may survive
+ *   without the bytes, and bytes without a name. Until then a power cut may leave any part of
+ *   the names, and of the bytes any part in any order; a sector that it hits may hold anything
+ *   in those bytes that unsynced writes changed. All other bytes stay what they were. A layer
+ *   that makes more durable, or earlier, does no harm.
+ * - A sync that fails is final: the log believes nothing about that file, or those names, until
+ *   it is opened again. Then it calls sync and drop_cache before it reads what decides: what
+ *   reads show after a sync that returned 0 must be on the medium, whatever failed before.
+ * - Space. Files are written with zeros before they are used, and then only overwritten, so that
+ *   a full disk is met early and harms nothing. Where overwriting needs space, too (as on
+ *   flash), it is a failed write: nothing acknowledged is lost, but the handle may have to be
+ *   opened again. Keep some blocks free.
  * - Handles. A file may be open more than once, and is while it is written and read: each handle
  *   sees at once what any other has written. A file may be renamed or removed while it is open,
  *   and its handles go on; after a removal they are closed, and nothing else, but by a live
  *   reader, whose reads may go on or fail. A log has some six files open, and one for each
  *   cursor.
  * - Threads. The functions are called by threads that are in a call on the log or one of its
- *   cursors, and by the log's own thread unless WAL_OPTION_NO_THREAD; at the same time, and on the
- *   same file, too, for instance a write or a read beside a sync. No byte is written by two at
- *   once. A read may take in bytes that are being written; whatever it shows of those will do. A
- *   layer for one thread takes a lock of its own in each function.
- * - From inside. They are called with locks of the log held: they must not call a function of this
- *   library on the same log or its cursors, must return, and must not be left by an exception or
- *   longjmp. The log's own thread has a stack of 256 KiB, of which half is theirs. In a child made by
- *   fork they are not called; the parent's locks must stay the parent's.
- * - Answers. 0 or a count, or an error number of errno.h, negated (-EIO, -ENOSPC): it comes out in
- *   os_error, with the file's name in the message. What is neither (a positive error number, a
- *   count above what was asked for, a file that is NULL) is EPROTO. The log does not
- *   repeat a call that answered -EINTR.
+ *   cursors, and by the log's own thread unless WAL_OPTION_NO_THREAD; at the same time, and on
+ *   the same file, too, for instance a write or a read beside a sync. No byte is written by two
+ *   at once. A read may take in bytes that are being written; whatever it shows of those will
+ *   do. A layer for one thread takes a lock of its own in each function.
+ * - From inside. They are called with locks of the log held: they must not call a function of
+ *   this library on the same log or its cursors, must return, and must not be left by an
+ *   exception or longjmp. The log's own thread has a stack of 256 KiB, of which half is theirs.
+ *   In a child made by fork they are not called; the parent's locks must stay the parent's.
+ * - Answers. 0 or a count, or an error number of errno.h, negated (-EIO, -ENOSPC): it comes out
+ *   in os_error, with the file's name in the message. What is neither (a positive error number,
+ *   a count above what was asked for, a file that is NULL) is EPROTO. The log does not repeat a
+ *   call that answered -EINTR.
  *
  * wal_open, wal_inspect and wal_inspect_damage take it; live readers (WAL_OPEN_LIVE) do as
  * well. The pin functions know the system's files only: a log elsewhere heeds the pins that it
@@ -505,7 +505,7 @@ typedef void (*wal_storage_each_t)(void *names, const char *name);
  * Calls `each` with `names` and the name of every entry of the directory, one at a time, in any
  * order, on the thread that called it and before it returns. Names without the directory in front
  * of them; what is not the log's is passed over. A file that another thread makes, renames or
- * removes meanwhile may be named or not; every other one must be.
+ * removes meanwhile may be named or not; every other one must be. A name may come twice.
  *
  * A name that is NULL, empty, longer than 255 bytes or contains a '/' makes the listing fail.
  *
@@ -517,18 +517,20 @@ typedef int32_t (*wal_storage_list_t)(void *context, const char *dir, wal_storag
 /**
  * Opens a file for reading and writing.
  *
- * flags     0: it is there. WAL_STORAGE_CREATE: it is not, and is made, empty; the name is durable
- *           after sync_dir. WAL_STORAGE_READ_ONLY: it is there and is not written to. Never both.
- * file      receives what the other functions get as `file`: anything but NULL. Not written: NULL.
+ * flags     0: it is there. WAL_STORAGE_CREATE: it is not, and is made, empty; the name is
+ *           durable after sync_dir. WAL_STORAGE_READ_ONLY: it is there and is not written to.
+ *           Never both.
+ * file      receives what the other functions get as `file`: anything but NULL.
  *
- * Returns:  0; -ENOENT (it is not there), -EEXIST (it is, and was to be made), -EISDIR (it is not
- *           a plain file), -ENOSPC, -ENOMEM, -EMFILE, another -errno.
+ * Returns:  0; -ENOENT (it is not there), -EEXIST (it is, and was to be made), -EISDIR (it is
+ *           not a plain file), -ENOSPC, -ENOMEM, -EMFILE, another -errno.
  */
 typedef int32_t (*wal_storage_open_t)(void *context, const char *dir, const char *name,
                                       uint32_t flags, void **file);
 
 /**
- * Ends the use of an open file. It need not make anything durable: what had to be has been synced.
+ * Ends the use of an open file. It need not make anything durable: what had to be has been
+ * synced.
  */
 typedef void (*wal_storage_close_t)(void *context, void *file);
 
@@ -570,15 +572,15 @@ typedef int32_t (*wal_storage_sync_t)(void *context, void *file);
 
 /**
  * Called after sync, before a file is read that an earlier opening may have failed to sync: the
- * reads that follow must show what the medium holds, not what a cache still does. On Linux that is
- * posix_fadvise with POSIX_FADV_DONTNEED. NULL for layers whose reads, once sync has returned 0,
- * never show anything else.
+ * reads that follow must show what the medium holds, not what a cache still does. On Linux that
+ * is posix_fadvise with POSIX_FADV_DONTNEED. NULL for layers whose reads, once sync has returned
+ * 0, never show anything else.
  */
 typedef void (*wal_storage_drop_cache_t)(void *context, void *file);
 
 /**
- * Gives the file `from` the name `to`, which no file has: the log has looked. After a power cut it
- * has one of the two. Durable after sync_dir.
+ * Gives the file `from` the name `to`, which no file has: the log has looked. After a power cut
+ * it has one of the two. Durable after sync_dir.
  *
  * Returns:  0; -ENOENT (no such file) or another -errno: it has its old name.
  */
@@ -611,8 +613,8 @@ typedef int32_t (*wal_storage_sync_dir_t)(void *context, const char *dir);
  *           no shared locks may take one for one holder.
  * lock      receives what unlock gets.
  *
- * Returns:  0; -EAGAIN (somebody holds it: WAL_E_LOCKED); -ENOENT with WAL_STORAGE_SHARED (there is
- *           nothing that could be locked, which is no error); or another -errno.
+ * Returns:  0; -EAGAIN (somebody holds it: WAL_E_LOCKED); -ENOENT with WAL_STORAGE_SHARED (there
+ *           is nothing that could be locked, which is no error); or another -errno.
  */
 typedef int32_t (*wal_storage_lock_t)(void *context, const char *dir, const char *name,
                                       uint32_t flags, void **lock);
@@ -623,8 +625,8 @@ typedef int32_t (*wal_storage_lock_t)(void *context, const char *dir, const char
 typedef void (*wal_storage_unlock_t)(void *context, void *lock);
 
 /**
- * Fills `bytes` with `len` bytes that nobody can guess. Asked for once, when a log is created: its
- * id, and the seed of its checksums. NULL: the system's.
+ * Fills `bytes` with `len` bytes that nobody can guess. Asked for once, when a log is created:
+ * its id, and the seed of its checksums. NULL: the system's.
  *
  * Returns:  0, or a -errno.
  */
@@ -1357,8 +1359,8 @@ WAL_API void wal_replay_close(wal_cursor_t *cursor);
  *
  * A pin belongs to the log's directory, not to a handle: any process may call these functions,
  * whether the log is open, there or elsewhere, or not at all. Each is durable when it returns.
- * A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat. Logs on the
- * system's files only, not on a wal_storage_t.
+ * A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat. The pin
+ * functions are for logs on the system's files, not for those on a wal_storage_t.
  *
  * dir        the log's directory, as for wal_open. If it is a relative path, the current
  *            directory must be the same as then.

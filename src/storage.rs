@@ -36,16 +36,18 @@ pub type WalStorageList =
 
 /// Opens a file for reading and writing.
 ///
-/// flags     0: it is there. WAL_STORAGE_CREATE: it is not, and is made, empty; the name is durable
-///           after sync_dir. WAL_STORAGE_READ_ONLY: it is there and is not written to. Never both.
-/// file      receives what the other functions get as `file`: anything but NULL. Not written: NULL.
+/// flags     0: it is there. WAL_STORAGE_CREATE: it is not, and is made, empty; the name is
+///           durable after sync_dir. WAL_STORAGE_READ_ONLY: it is there and is not written to.
+///           Never both.
+/// file      receives what the other functions get as `file`: anything but NULL.
 ///
-/// Returns:  0; -ENOENT (it is not there), -EEXIST (it is, and was to be made), -EISDIR (it is not
-///           a plain file), -ENOSPC, -ENOMEM, -EMFILE, another -errno.
+/// Returns:  0; -ENOENT (it is not there), -EEXIST (it is, and was to be made), -EISDIR (it is
+///           not a plain file), -ENOSPC, -ENOMEM, -EMFILE, another -errno.
 pub type WalStorageOpen =
     Option<unsafe extern "C" fn(context: *mut c_void, dir: *const c_char, name: *const c_char, flags: u32, file: *mut *mut c_void) -> i32>;
 
-/// Ends the use of an open file. It need not make anything durable: what had to be has been synced.
+/// Ends the use of an open file. It need not make anything durable: what had to be has been
+/// synced.
 pub type WalStorageClose = Option<unsafe extern "C" fn(context: *mut c_void, file: *mut c_void)>;
 
 /// The size of a file.
@@ -77,13 +79,13 @@ pub type WalStorageWrite =
 pub type WalStorageSync = Option<unsafe extern "C" fn(context: *mut c_void, file: *mut c_void) -> i32>;
 
 /// Called after sync, before a file is read that an earlier opening may have failed to sync: the
-/// reads that follow must show what the medium holds, not what a cache still does. On Linux that is
-/// posix_fadvise with POSIX_FADV_DONTNEED. NULL for layers whose reads, once sync has returned 0,
-/// never show anything else.
+/// reads that follow must show what the medium holds, not what a cache still does. On Linux that
+/// is posix_fadvise with POSIX_FADV_DONTNEED. NULL for layers whose reads, once sync has returned
+/// 0, never show anything else.
 pub type WalStorageDropCache = Option<unsafe extern "C" fn(context: *mut c_void, file: *mut c_void)>;
 
-/// Gives the file `from` the name `to`, which no file has: the log has looked. After a power cut it
-/// has one of the two. Durable after sync_dir.
+/// Gives the file `from` the name `to`, which no file has: the log has looked. After a power cut
+/// it has one of the two. Durable after sync_dir.
 ///
 /// Returns:  0; -ENOENT (no such file) or another -errno: it has its old name.
 pub type WalStorageRename =
@@ -110,16 +112,16 @@ pub type WalStorageSyncDir = Option<unsafe extern "C" fn(context: *mut c_void, d
 ///           no shared locks may take one for one holder.
 /// lock      receives what unlock gets.
 ///
-/// Returns:  0; -EAGAIN (somebody holds it: WAL_E_LOCKED); -ENOENT with WAL_STORAGE_SHARED (there is
-///           nothing that could be locked, which is no error); or another -errno.
+/// Returns:  0; -EAGAIN (somebody holds it: WAL_E_LOCKED); -ENOENT with WAL_STORAGE_SHARED (there
+///           is nothing that could be locked, which is no error); or another -errno.
 pub type WalStorageLock =
     Option<unsafe extern "C" fn(context: *mut c_void, dir: *const c_char, name: *const c_char, flags: u32, lock: *mut *mut c_void) -> i32>;
 
 /// Gives a lock back.
 pub type WalStorageUnlock = Option<unsafe extern "C" fn(context: *mut c_void, lock: *mut c_void)>;
 
-/// Fills `bytes` with `len` bytes that nobody can guess. Asked for once, when a log is created: its
-/// id, and the seed of its checksums. NULL: the system's.
+/// Fills `bytes` with `len` bytes that nobody can guess. Asked for once, when a log is created:
+/// its id, and the seed of its checksums. NULL: the system's.
 ///
 /// Returns:  0, or a -errno.
 pub type WalStorageRandom = Option<unsafe extern "C" fn(context: *mut c_void, bytes: *mut c_void, len: usize) -> i32>;
