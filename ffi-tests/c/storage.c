@@ -621,6 +621,44 @@ static void a_live_reader_follows_and_a_cursor_outlives_the_log(const char *dir)
 
 typedef struct {
   wal_t *wal;
+  wal_cursor_t *cursor;
+  const disk_t *disk;
+} inherited_t;
+
+static void end_what_was_inherited(void *context)
+{
+  const inherited_t *inherited = context;
+  unsigned calls = disk_calls(inherited->disk), files = disk_open_files(inherited->disk);
+  wal_record_t record;
+  STATUS(WAL_E_FORKED, wal_append(inherited->wal, WAL_OP_PUT, NULL, 0, "x", 1, NULL, &err));
+  STATUS(WAL_E_FORKED, wal_replay_next(inherited->cursor, &record, &err));
+  wal_replay_close(inherited->cursor);
+  STATUS(WAL_E_FORKED, wal_close(inherited->wal, &err));
+  EQUAL(disk_calls(inherited->disk), calls);
+  EQUAL(disk_open_files(inherited->disk), files);
+  EQUAL(disk_locks(inherited->disk), 1);
+}
+
+static void a_child_made_by_fork_calls_nothing(const char *dir)
+{
+  (void)dir;
+  disk_t *disk = disk_new(1);
+  wal_options_t options = segments_of(SEGMENT);
+  wal_record_t record;
+  options.storage = disk_storage(disk);
+  inherited_t inherited = {open_log("log", &options), NULL, disk};
+  fill_to(inherited.wal, 10, 100);
+  OK(wal_replay_open(inherited.wal, 0, 0, &inherited.cursor, &err));
+  OK(wal_replay_next(inherited.cursor, &record, &err));
+  child_succeeds(end_what_was_inherited, &inherited);
+  EQUAL(drain(inherited.cursor), 9);
+  wal_replay_close(inherited.cursor);
+  close_log(inherited.wal);
+  disk_free(disk);
+}
+
+typedef struct {
+  wal_t *wal;
   unsigned records;
 } writer_t;
 
@@ -713,6 +751,7 @@ const test_t storage_tests[] = {
     TEST(names_that_are_none_fail_the_listing),
     TEST(a_second_opening_is_locked_out),
     TEST(a_live_reader_follows_and_a_cursor_outlives_the_log),
+    TEST(a_child_made_by_fork_calls_nothing),
     TEST(threads_use_it_at_once),
     TEST(logs_move_between_layers),
     NO_MORE_TESTS,

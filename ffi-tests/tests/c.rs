@@ -230,6 +230,7 @@ c_tests! {
         names_that_are_none_fail_the_listing,
         a_second_opening_is_locked_out,
         a_live_reader_follows_and_a_cursor_outlives_the_log,
+        a_child_made_by_fork_calls_nothing,
         threads_use_it_at_once,
         logs_move_between_layers,
     }
