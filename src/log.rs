@@ -49,6 +49,8 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions
         let modes = options.modes()?;
         let storage = caller.storage(&options)?;
         let room = Room::new()?;
+        // A log that takes no lock of the system's must learn of forks, too.
+        fork::watch().map_err(|io| io.in_directory("the system has no memory to tell the log of forks"))?;
         let generation = fork::generation();
         let listener = Callback::of(&options, name)?;
         let files = Files::open(storage.as_ref(), path, create, modes)?;

@@ -84,6 +84,7 @@ c_tests! {
     }
     forking {
         a_childs_calls_are_refused_and_its_close_discards,
+        a_live_readers_child_is_told_apart_without_a_lock,
         a_child_does_not_hold_the_lock,
         a_child_may_open_other_logs_and_not_the_parents,
         a_child_may_open_the_log_when_the_parent_has_closed_it,
