@@ -32,6 +32,7 @@ shared! {
     pins: "pins",
     watching: "watching",
     live: "live",
+    storage: "storage",
 }
 
 fn run_group(group: &str) {
