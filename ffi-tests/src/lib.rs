@@ -70,6 +70,7 @@ pub const RUNNER: Program<'static> = Program {
         "live.c",
         "disk.c",
         "storage.c",
+        "layers.c",
     ],
     arguments: &[],
 };

@@ -226,6 +226,8 @@ c_tests! {
         counts_above_what_was_asked_for_are_errors,
         error_numbers_that_nobody_negated_are_errors,
         a_file_that_is_null_is_an_error,
+    }
+    layers {
         every_function_is_needed_but_two,
         structs_of_other_sizes_are_refused_or_understood,
         names_that_are_none_fail_the_listing,

@@ -75,6 +75,7 @@ groups! {
     watching,
     live,
     storage,
+    layers,
 }
 
 #[test]

@@ -33,6 +33,7 @@ shared! {
     watching: "watching",
     live: "live",
     storage: "storage",
+    layers: "layers",
 }
 
 fn run_group(group: &str) {
