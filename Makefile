@@ -39,7 +39,7 @@ endif
 
 .PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench flash firmware \
-	abi-baseline install install-library install-go install-walctl uninstall uninstall-library uninstall-go uninstall-walctl walctl walctl-test clean \
+	littlefs abi-baseline install install-library install-go install-walctl uninstall uninstall-library uninstall-go uninstall-walctl walctl walctl-test clean \
 	help FORCE
 .DELETE_ON_ERROR:
 
@@ -59,6 +59,7 @@ help:
 	@echo "make coverage   branches that the tests take, into docs/COVERAGE.md; needs llvm-cov of the compiler's LLVM"
 	@echo "make flash      the log on a simulated flash chip: every script of operations, a power cut at each program and erase"
 	@echo "make firmware   a sensor logger for Cortex-M under QEMU, its power cut CUTS times; make -C examples-c/firmware tools installs what it needs"
+	@echo "make littlefs   a log in a littlefs on a chip in memory, whose power fails at every STEP-th program and erase"
 	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times; PEERS=1 beside other logs"
 	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
 	@echo "make walctl     the command-line tool, its manual pages and completions; make walctl-test tries it"
@@ -216,6 +217,19 @@ mutants-table:
 
 coverage:
 	$(Q)prove/coverage/coverage.py
+
+# Cargo fetches littlefs, nothing of it is built by Cargo. Its sources are compiled as they are, so without our warnings.
+STEP ?= 1
+littlefs: build/libwal.a
+	@echo "  CC      build/littlefs"
+	$(Q)sources=$$($(CARGO) metadata --locked --format-version 1 --manifest-path examples-c/littlefs/Cargo.toml | \
+	  sed -n 's/.*"manifest_path":"\([^"]*littlefs2-sys[^"]*\)\/Cargo.toml".*/\1/p')/littlefs && \
+	for file in lfs lfs_util; do \
+	  $(CC) -std=c11 -O2 -w -DLFS_NO_DEBUG -DLFS_NO_WARN -DLFS_NO_ERROR -c -o build/$$file.o $$sources/$$file.c || exit 1; \
+	done && \
+	$(CC) $(C_FLAGS) -Werror -DWAL_STATIC -isystem $$sources -o build/littlefs examples-c/littlefs/power.c examples-c/littlefs/wal_littlefs.c \
+	  build/lfs.o build/lfs_util.o build/libwal.a $(NATIVE_LIBS)
+	$(Q)build/littlefs $(STEP)
 
 abi-baseline:
 	$(Q)UPDATE_ABI=1 $(CARGO) test $(QUIET) --locked --package wal --test hosts -- --exact abi::nothing_is_taken_away_or_changed

@@ -5,7 +5,8 @@
  * written by hand.
  *
  *   What it is . What it is not . A program . Who passes what . Sync modes . Errors .
- *   Threads . Live readers and pins . When things go wrong . Limits and memory . Files
+ *   Threads . Live readers and pins . Your own file layer . When things go wrong .
+ *   Limits and memory . Files
  *
  * Then constants, structs, and the functions in the order of use: versions, statuses, opening
  * and closing, appending, making durable, checkpoint and truncate, replay, pins, where the log
@@ -218,6 +219,51 @@
  * the writer dies and the log is opened again, live readers go on without a break.
  *
  *
+ * YOUR OWN FILE LAYER
+ *
+ * A host whose files are not the system's gives wal_options_t a wal_storage_t: functions that do
+ * to named files what the log asks for. For a database with a file layer of its own (a cache, an
+ * encryption, a network), for littlefs or FatFs on a chip, for a simulated disk in tests. All
+ * else stays as it is, the promises of this header included, if the layer keeps these rules:
+ *
+ * - Durable. Bytes are durable when sync of their file has returned 0, names (of files created,
+ *   renamed, removed) when sync_dir has. Neither stands for the other: a name may survive
+ *   without the bytes, and bytes without a name. Until then a power cut may leave any part of
+ *   the names, and of the bytes any part in any order; a sector that it hits may hold anything
+ *   in those bytes that unsynced writes changed. All other bytes stay what they were. A layer
+ *   that makes more durable, or earlier, does no harm.
+ * - A sync that fails is final: the log believes nothing about that file, or those names, until
+ *   it is opened again. Then it calls sync and drop_cache before it reads what decides: what
+ *   reads show after a sync that returned 0 must be on the medium, whatever failed before.
+ * - Space. Files are written with zeros before they are used, and then only overwritten, so that
+ *   a full disk is met early and harms nothing. Where overwriting needs space, too (as on
+ *   flash), it is a failed write: nothing acknowledged is lost, but the handle may have to be
+ *   opened again. Keep some blocks free.
+ * - Handles. A file may be open more than once, and is while it is written and read: each handle
+ *   sees at once what any other has written. A file may be renamed or removed while it is open,
+ *   and its handles go on; after a removal they are closed, and nothing else, but by a live
+ *   reader, whose reads may go on or fail. A log has some six files open, and one for each
+ *   cursor.
+ * - Threads. The functions are called by threads that are in a call on the log or one of its
+ *   cursors, and by the log's own thread unless WAL_OPTION_NO_THREAD; at the same time, and on
+ *   the same file, too, for instance a write or a read beside a sync. No byte is written by two
+ *   at once. A read may take in bytes that are being written; whatever it shows of those will
+ *   do. A layer for one thread takes a lock of its own in each function.
+ * - From inside. They are called with locks of the log held: they must not call a function of
+ *   this library on the same log or its cursors, must return, and must not be left by an
+ *   exception or longjmp. The log's own thread has a stack of 256 KiB, of which half is theirs.
+ *   In a child made by fork they are not called; the parent's locks must stay the parent's.
+ * - Answers. 0 or a count, or an error number of errno.h, negated (-EIO, -ENOSPC): it comes out
+ *   in os_error, with the file's name in the message. What is neither (a positive error number,
+ *   a count above what was asked for, a file that is NULL) is EPROTO. The log does not repeat a
+ *   call that answered -EINTR.
+ *
+ * wal_open, wal_inspect and wal_inspect_damage take it; live readers (WAL_OPEN_LIVE) do as
+ * well. The pin functions know the system's files only: a log elsewhere heeds the pins that it
+ * finds, as in a copied directory, and none can be made there. Files are the same bytes
+ * everywhere, so a log may be copied from one layer to another while it is closed.
+ *
+ *
  * WHEN THINGS GO WRONG
  *
  * Power cut, crash, kill -9: everything acknowledged is there, in order and without holes; a
@@ -346,6 +392,13 @@ typedef struct wal_cursor wal_cursor_t;
 #define WAL_LOG_WARNING 2  /* Somebody should know. */
 #define WAL_LOG_INFO    3  /* Part of a log's life. */
 
+/* wal_storage_open_t: flags */
+#define WAL_STORAGE_CREATE    1  /* Make a new file; -EEXIST if there is one. */
+#define WAL_STORAGE_READ_ONLY 2  /* Only size, read, sync, drop_cache follow. */
+
+/* wal_storage_lock_t: flags */
+#define WAL_STORAGE_SHARED 1  /* Others may share it at the same time. */
+
 /* Options: sync_mode */
 #define WAL_SYNC_ALWAYS 0  /* Durable when append returns (default). */
 #define WAL_SYNC_BATCH  1  /* A bounded number of records at risk. */
@@ -434,6 +487,182 @@ typedef int32_t wal_status_t;
 typedef void (*wal_log_callback_t)(void *context, uint32_t level, const char *message);
 
 /**
+ * Sees to it that the directory `dir` is there, its parent not, and that its own name is durable
+ * when this returns. Called by each wal_open that may create a log, first of all functions; that
+ * the directory is there already is no error.
+ *
+ * Returns:  0; -ENOENT (no parent) or another -errno.
+ */
+typedef int32_t (*wal_storage_make_dir_t)(void *context, const char *dir);
+
+/**
+ * What wal_storage_list_t hands each name to: a function of the library. `names` is what list was
+ * given; `name` is read before this returns.
+ */
+typedef void (*wal_storage_each_t)(void *names, const char *name);
+
+/**
+ * Calls `each` with `names` and the name of every entry of the directory, one at a time, in any
+ * order, on the thread that called it and before it returns. Names without the directory in front
+ * of them; what is not the log's is passed over. A file that another thread makes, renames or
+ * removes meanwhile may be named or not; every other one must be. A name may come twice.
+ *
+ * A name that is NULL, empty, longer than 255 bytes or contains a '/' makes the listing fail.
+ *
+ * Returns:  0; -ENOENT (no such directory) or another -errno, whatever has been named so far.
+ */
+typedef int32_t (*wal_storage_list_t)(void *context, const char *dir, wal_storage_each_t each,
+                                      void *names);
+
+/**
+ * Opens a file for reading and writing.
+ *
+ * flags     0: it is there. WAL_STORAGE_CREATE: it is not, and is made, empty; the name is
+ *           durable after sync_dir. WAL_STORAGE_READ_ONLY: it is there and is not written to.
+ *           Never both.
+ * file      receives what the other functions get as `file`: anything but NULL.
+ *
+ * Returns:  0; -ENOENT (it is not there), -EEXIST (it is, and was to be made), -EISDIR (it is
+ *           not a plain file), -ENOSPC, -ENOMEM, -EMFILE, another -errno.
+ */
+typedef int32_t (*wal_storage_open_t)(void *context, const char *dir, const char *name,
+                                      uint32_t flags, void **file);
+
+/**
+ * Ends the use of an open file. It need not make anything durable: what had to be has been
+ * synced.
+ */
+typedef void (*wal_storage_close_t)(void *context, void *file);
+
+/**
+ * The size of a file.
+ *
+ * Returns:  bytes, or a -errno.
+ */
+typedef int64_t (*wal_storage_size_t)(void *context, void *file);
+
+/**
+ * Reads up to `len` bytes, 1 to 1073741824, from `offset` on into `bytes`. It may read fewer: the
+ * log then asks for the rest.
+ *
+ * Returns:  how many were read; 0 only where the file ends; or a -errno.
+ */
+typedef int64_t (*wal_storage_read_t)(void *context, void *file, uint64_t offset, void *bytes,
+                                      size_t len);
+
+/**
+ * Writes up to `len` bytes, 1 to 1073741824, at `offset`, which is never behind the file's end;
+ * the file grows as it must. It may write fewer: the log then comes with the rest. Durable after
+ * sync.
+ *
+ * Returns:  how many were written, at least 1; or -ENOSPC or another -errno, after which any of
+ *           them may have been.
+ */
+typedef int64_t (*wal_storage_write_t)(void *context, void *file, uint64_t offset,
+                                       const void *bytes, size_t len);
+
+/**
+ * Makes content and size of a file durable: all that any handle of it had written when this was
+ * called. Also called for files that were opened with WAL_STORAGE_READ_ONLY: what they show is to
+ * be durable before it is believed.
+ *
+ * Returns:  0, when it is so; or a -errno: what was to become durable is in doubt.
+ */
+typedef int32_t (*wal_storage_sync_t)(void *context, void *file);
+
+/**
+ * Called after sync, before a file is read that an earlier opening may have failed to sync: the
+ * reads that follow must show what the medium holds, not what a cache still does. On Linux that
+ * is posix_fadvise with POSIX_FADV_DONTNEED. NULL for layers whose reads, once sync has returned
+ * 0, never show anything else.
+ */
+typedef void (*wal_storage_drop_cache_t)(void *context, void *file);
+
+/**
+ * Gives the file `from` the name `to`, which no file has: the log has looked. After a power cut
+ * it has one of the two. Durable after sync_dir.
+ *
+ * Returns:  0; -ENOENT (no such file) or another -errno: it has its old name.
+ */
+typedef int32_t (*wal_storage_rename_t)(void *context, const char *dir, const char *from,
+                                        const char *to);
+
+/**
+ * Removes a file. Durable after sync_dir.
+ *
+ * Returns:  0; -ENOENT (no such file) or another -errno: it is still there.
+ */
+typedef int32_t (*wal_storage_remove_t)(void *context, const char *dir, const char *name);
+
+/**
+ * Makes the names in a directory durable: every file that has been created, renamed or removed.
+ *
+ * Returns:  0, when it is so; or a -errno: the names are in doubt.
+ */
+typedef int32_t (*wal_storage_sync_dir_t)(void *context, const char *dir);
+
+/**
+ * Takes a lock, without waiting, against everybody who may use the same directory: other handles
+ * of this process and, where they can reach the files, other processes. It must end with its
+ * holder, also if that is killed or loses power.
+ *
+ * name      which: "LOCK", from wal_open to wal_close, or "PINS", for a moment now and then; they
+ *           have nothing to do with each other. Files of these names may serve for it.
+ * flags     0: for one holder. WAL_STORAGE_SHARED: for readers (WAL_OPEN_READ_ONLY without
+ *           WAL_OPEN_LIVE, wal_inspect); nothing is to be created for it. A layer that has
+ *           no shared locks may take one for one holder.
+ * lock      receives what unlock gets.
+ *
+ * Returns:  0; -EAGAIN (somebody holds it: WAL_E_LOCKED); -ENOENT with WAL_STORAGE_SHARED (there
+ *           is nothing that could be locked, which is no error); or another -errno.
+ */
+typedef int32_t (*wal_storage_lock_t)(void *context, const char *dir, const char *name,
+                                      uint32_t flags, void **lock);
+
+/**
+ * Gives a lock back.
+ */
+typedef void (*wal_storage_unlock_t)(void *context, void *lock);
+
+/**
+ * Fills `bytes` with `len` bytes that nobody can guess. Asked for once, when a log is created:
+ * its id, and the seed of its checksums. NULL: the system's.
+ *
+ * Returns:  0, or a -errno.
+ */
+typedef int32_t (*wal_storage_random_t)(void *context, void *bytes, size_t len);
+
+/**
+ * A file layer of the host's own, for wal_options_t: see YOUR OWN FILE LAYER at the top, and each
+ * function's type above. The log copies the struct when it is opened; functions and context must
+ * be good until wal_close of the log and wal_replay_close of all its cursors have returned.
+ *
+ * `dir` is always the string that was passed to wal_open, `name`, `from` and `to` are at most 18
+ * letters, digits and dots; strings and memory are the callee's until it returns.
+ */
+typedef struct wal_storage_t {
+  uint32_t struct_size;                 /* sizeof(wal_storage_t). */
+  uint32_t reserved;                    /* Reserved, 0. */
+  void *context;                        /* What every function gets as its first argument. */
+  wal_storage_make_dir_t make_dir;      /* Needed, like all that follow but drop_cache and
+                                         * random. */
+  wal_storage_list_t list;              /* The names in a directory. */
+  wal_storage_open_t open;              /* Opens a file, or makes one. */
+  wal_storage_close_t close;            /* Ends the use of an open file. */
+  wal_storage_size_t size;              /* Bytes in a file. */
+  wal_storage_read_t read;              /* Reads at an offset. */
+  wal_storage_write_t write;            /* Writes at an offset. */
+  wal_storage_sync_t sync;              /* Content and size are durable afterwards. */
+  wal_storage_drop_cache_t drop_cache;  /* NULL if reads never show what is not on the medium. */
+  wal_storage_rename_t rename;          /* Renames a file. */
+  wal_storage_remove_t remove;          /* Removes a file. */
+  wal_storage_sync_dir_t sync_dir;      /* Names are durable afterwards. */
+  wal_storage_lock_t lock;              /* Locks the log, or its pins. */
+  wal_storage_unlock_t unlock;          /* Gives a lock back. */
+  wal_storage_random_t random;          /* NULL: the system's random numbers. */
+} wal_storage_t;
+
+/**
  * How to open a log. Fill it with wal_options_init, then set what should differ: 0 is every
  * member's default. The struct grows in later versions; struct_size says which version the
  * program was compiled with, and a member that the running library does not know is refused
@@ -476,6 +705,10 @@ typedef struct wal_options_t {
   uint32_t slow_sync_us;            /* The callback hears of a sync that took as many
                                      * microseconds. 0: 1 second. */
   uint32_t reserved_2;              /* Reserved, 0. */
+  const wal_storage_t *storage;     /* The host's own file layer: see YOUR OWN FILE LAYER at
+                                     * the top. directory_mode and file_mode must be 0 with it.
+                                     * NULL: the system's files. */
+  void *reserved_3;                 /* Reserved, NULL. */
 } wal_options_t;
 
 /**
@@ -794,7 +1027,8 @@ WAL_API void wal_options_init(wal_options_t *options, size_t size);
  *           to be created may be there, empty.
  * Threads:  any, any time.
  * Lifetime: the handle lives until wal_close. dir and options are not kept, but for log_callback
- *           and log_context, which must be good until wal_close has returned.
+ *           and log_context, which must be good until wal_close has returned, and what `storage`
+ *           names, which its cursors use until wal_replay_close.
  */
 WAL_API WAL_MUST_USE wal_status_t
 wal_open(const char *dir, const wal_options_t *options, wal_t **out, wal_error_t *err);
@@ -1125,7 +1359,8 @@ WAL_API void wal_replay_close(wal_cursor_t *cursor);
  *
  * A pin belongs to the log's directory, not to a handle: any process may call these functions,
  * whether the log is open, there or elsewhere, or not at all. Each is durable when it returns.
- * A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat.
+ * A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat. The pin
+ * functions are for logs on the system's files, not for those on a wal_storage_t.
  *
  * dir        the log's directory, as for wal_open. If it is a relative path, the current
  *            directory must be the same as then.

@@ -543,7 +543,8 @@ private:
  * -------------------------------------------------------------------------------------------- */
 
 /**
- * A wal_options_t that starts with every default. Set its members; 0 is each one's default.
+ * A wal_options_t that starts with every default. Set its members; 0 is each one's default. The
+ * functions of a `storage` are called by C: no exception may leave them.
  *
  *     options.open_flags = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE;   // follow what another process writes
  */

@@ -12,15 +12,16 @@ use wal_engine::error::Error;
 use wal_engine::format::batch::BatchEntry;
 use wal_engine::log::{Entries, Entry, Event, Listener, Log, Pieces, Replay};
 use wal_engine::memory;
-use wal_engine::storage::posix::Directory;
 
 use crate::append::{WalEntry, WalPackedEntry};
 use crate::check::{self, MAX_BYTES, invalid, too_large};
 use crate::error::WalError;
+use crate::files::Files;
 use crate::handle::{Wal, WalCursor, take};
 use crate::message::sentence;
 use crate::options::WalOptions;
 use crate::status::{WAL_E_PANIC, WAL_OK, WalStatus};
+use crate::storage::WalStorage;
 use crate::text::DirName;
 
 /// What a batch needs beside keys and values: its count, and lengths and op of each record.
@@ -90,7 +91,7 @@ impl Caller {
 
     /// For a number of a log: 0 if it is NULL, forked or broken.
     #[inline]
-    pub(crate) fn number(&self, wal: *const Wal, read: impl FnOnce(&Log<Directory>) -> u64) -> u64 {
+    pub(crate) fn number(&self, wal: *const Wal, read: impl FnOnce(&Log<Files>) -> u64) -> u64 {
         let mut number = 0;
         self.log(wal, core::ptr::null_mut(), |log| {
             number = read(&log.engine);
@@ -105,7 +106,7 @@ impl Caller {
         &self,
         cursor: *const WalCursor,
         err: *mut WalError,
-        body: impl FnOnce(&mut Replay<Directory>) -> Result<WalStatus, Error>,
+        body: impl FnOnce(&mut Replay<Files>) -> Result<WalStatus, Error>,
     ) -> WalStatus {
         // SAFETY: NULL or an open cursor, by the caller's promise.
         let Some(cursor) = (unsafe { cursor.as_ref() }) else {
@@ -229,24 +230,43 @@ impl Caller {
         if options.is_null() {
             return Ok(local);
         }
-        // SAFETY: options begin with their size, a u32; the caller's struct may be shorter than ours and is never borrowed as one.
-        let size = unsafe { options.cast::<u32>().read_unaligned() } as usize;
-        if !(size_of::<u32>()..=MAX_STRUCT_LEN).contains(&size) {
-            return Err(invalid("options->struct_size is wrong: call wal_options_init first"));
-        }
-        let known = size.min(size_of::<WalOptions>());
-        // SAFETY: the caller's struct has `size` bytes, by its promise. `WalOptions` has integers and pointers that may be NULL, so any bytes make one.
-        unsafe { core::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut local).cast::<u8>(), known) };
-        // SAFETY: as above; `known` is at most `size`.
-        let unknown = unsafe { slice::from_raw_parts(options.cast::<u8>().add(known), size - known) };
-        if unknown.iter().any(|&byte| byte != 0) {
-            return Err(invalid("options set something that this version of the library does not know"));
-        }
+        let versioned = Versioned {
+            smallest: size_of::<u32>(),
+            wrong_size: "options->struct_size is wrong: call wal_options_init first",
+            unknown: "options set something that this version of the library does not know",
+        };
+        // SAFETY: the caller's struct has as many bytes as it says, by its promise; integers and pointers that may be NULL.
+        let size = unsafe { versioned.copy(options, &mut local)? };
+        // From a program that knows none of these; a part of a pointer would be none.
         if size < offset_of!(WalOptions, log_context) + size_of::<*mut c_void>() {
-            // From a program that knows no callback; a part of a pointer would be none.
             local.log_callback = None;
         }
+        if size < offset_of!(WalOptions, storage) + size_of::<*const WalStorage>() {
+            local.storage = core::ptr::null();
+        }
         Ok(local)
+    }
+
+    /// A copy of the file layer that the options name, if they do. `options` come from `options`.
+    pub(crate) fn storage(&self, options: &WalOptions) -> Result<Option<WalStorage>, Error> {
+        if options.storage.is_null() {
+            return Ok(None);
+        }
+        let mut local = WalStorage::EMPTY;
+        let versioned = Versioned {
+            smallest: size_of::<WalStorage>(),
+            wrong_size: "storage->struct_size is wrong: it must be sizeof(wal_storage_t)",
+            unknown: "storage sets something that this version of the library does not know",
+        };
+        // SAFETY: as for the options.
+        unsafe { versioned.copy(options.storage, &mut local)? };
+        if local.reserved != 0 {
+            return Err(invalid("storage->reserved must be 0"));
+        }
+        if options.directory_mode != 0 || options.file_mode != 0 {
+            return Err(invalid("directory_mode and file_mode are for the system's files: they must be 0 with a storage"));
+        }
+        Ok(Some(local))
     }
 
     // What goes out.
@@ -338,6 +358,36 @@ impl Caller {
     pub(crate) fn take_cursor(&self, cursor: *mut WalCursor) -> Option<WalCursor> {
         // SAFETY: an open cursor that nobody else uses, by the caller's promise.
         NonNull::new(cursor).map(|cursor| unsafe { take(cursor) })
+    }
+}
+
+/// How a struct of the caller's is taken that begins with its size, a u32, and may be of another version.
+struct Versioned {
+    smallest: usize,
+    wrong_size: &'static str,
+    unknown: &'static str,
+}
+
+impl Versioned {
+    /// Copies what the caller's struct and `local` both have; returns the size of the caller's. It is never borrowed: it may be shorter than a T.
+    ///
+    /// # Safety
+    /// `from` points to as many bytes as it says, and any bytes make a T.
+    unsafe fn copy<T: Copy>(&self, from: *const T, local: &mut T) -> Result<usize, Error> {
+        // SAFETY: it begins with its size.
+        let size = unsafe { from.cast::<u32>().read_unaligned() } as usize;
+        if !(self.smallest..=MAX_STRUCT_LEN).contains(&size) {
+            return Err(invalid(self.wrong_size));
+        }
+        let known = size.min(size_of::<T>());
+        // SAFETY: this function's contract; `known` is at most `size`.
+        let unknown = unsafe { slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
+        if unknown.iter().any(|&byte| byte != 0) {
+            return Err(invalid(self.unknown));
+        }
+        // SAFETY: as above.
+        unsafe { core::ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut *local).cast::<u8>(), known) };
+        Ok(size)
     }
 }
 

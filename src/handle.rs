@@ -7,13 +7,14 @@ use std::alloc::{Layout, alloc, dealloc};
 
 use wal_engine::error::{Code, Error};
 use wal_engine::log::{Log, Replay};
-use wal_engine::storage::posix::{Directory, fork};
+use wal_engine::storage::posix::fork;
 
+use crate::files::Files;
 use crate::text::DirName;
 
 /// An open log. Any thread may use it.
 pub struct Wal {
-    pub(crate) engine: Log<Directory>,
+    pub(crate) engine: Log<Files>,
     pub(crate) dir: DirName,
     generation: u32,
 }
@@ -25,7 +26,7 @@ const _: () = {
 
 /// A replay. One thread at a time may use it.
 pub struct WalCursor {
-    replay: UnsafeCell<Replay<Directory>>,
+    replay: UnsafeCell<Replay<Files>>,
     /// Set while a thread is in a call: whoever finds it set shares the cursor against the rules. Not a lock: two threads that come at the very
     /// same time both get in.
     busy: AtomicBool,
@@ -40,7 +41,7 @@ fn forked() -> Error {
 }
 
 impl Wal {
-    pub(crate) fn new(engine: Log<Directory>, dir: DirName, generation: u32) -> Wal {
+    pub(crate) fn new(engine: Log<Files>, dir: DirName, generation: u32) -> Wal {
         Wal { engine, dir, generation }
     }
 
@@ -51,7 +52,7 @@ impl Wal {
     }
 
     /// A cursor of this log.
-    pub(crate) fn cursor(&self, replay: Replay<Directory>) -> WalCursor {
+    pub(crate) fn cursor(&self, replay: Replay<Files>) -> WalCursor {
         WalCursor {
             replay: UnsafeCell::new(replay),
             busy: AtomicBool::new(false),
@@ -78,7 +79,7 @@ impl Wal {
 impl WalCursor {
     /// Lets `body` use the replay unless the cursor came through fork, a panic has broken it, or another thread is in it.
     #[inline]
-    pub(crate) fn with<T>(&self, body: impl FnOnce(&mut Replay<Directory>) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn with<T>(&self, body: impl FnOnce(&mut Replay<Files>) -> Result<T, Error>) -> Result<T, Error> {
         if self.generation != fork::generation() {
             return Err(forked());
         }

@@ -4,10 +4,11 @@ use core::ffi::{CStr, c_char};
 
 use wal_engine::error::Error;
 use wal_engine::log::{self, Report};
-use wal_engine::storage::posix::Directory;
 
+use crate::boundary::Caller;
 use crate::check::invalid;
 use crate::error::{WalError, segment_of};
+use crate::files::Files;
 use crate::handle::Wal;
 use crate::options::WalOptions;
 use crate::status::{WAL_OK, WalStatus};
@@ -190,17 +191,17 @@ pub unsafe extern "C" fn wal_inspect(
         let path = caller.path(dir)?;
         crate::check::flags(flags, WAL_INSPECT_FULL, "flags must be 0 or WAL_INSPECT_FULL")?;
         caller.need_struct(report, size, "report is NULL")?;
-        let found = inspect(path, &caller.options(options)?, flags & WAL_INSPECT_FULL != 0, &mut |_| {})?;
+        let found = inspect(&caller, path, &caller.options(options)?, flags & WAL_INSPECT_FULL != 0, &mut |_| {})?;
         caller.put_struct(report, size, &WalReport::from(&found));
         Ok(WAL_OK)
     })
 }
 
-fn inspect(path: &CStr, options: &WalOptions, full: bool, each: &mut dyn FnMut(&Error)) -> Result<Report, Error> {
+fn inspect(caller: &Caller, path: &CStr, options: &WalOptions, full: bool, each: &mut dyn FnMut(&Error)) -> Result<Report, Error> {
     let config = options.config()?;
     config.checked()?;
-    let directory = Directory::open(path, false, options.modes()?)?;
-    log::inspect(&directory, &config, full, each)
+    let files = Files::open(caller.storage(options)?.as_ref(), path, false, options.modes()?)?;
+    log::inspect(&files, &config, full, each)
 }
 
 /// Reads every byte of the log, changes nothing, and tells each damage: code, file (segment 0 is
@@ -237,7 +238,7 @@ pub unsafe extern "C" fn wal_inspect_damage(
         }
         caller.need(count, "count is NULL")?;
         let mut found = 0;
-        inspect(path, &caller.options(options)?, true, &mut |damage| {
+        inspect(&caller, path, &caller.options(options)?, true, &mut |damage| {
             if found < capacity {
                 caller.put(damages.wrapping_add(found), WalError::new(damage, &name));
             }

@@ -7,7 +7,9 @@
 
 #[macro_use]
 mod boundary;
+mod callbacks;
 mod check;
+mod files;
 mod handle;
 mod text;
 
@@ -18,6 +20,8 @@ mod status;
 
 mod error;
 mod message;
+mod storage;
+
 mod options;
 
 mod log;
@@ -46,5 +50,6 @@ pub use pin::*;
 pub use replay::*;
 pub use stat::*;
 pub use status::*;
+pub use storage::*;
 pub use sync::*;
 pub use version::*;

@@ -4,10 +4,11 @@ use core::ffi::c_char;
 
 use wal_engine::config::OpenKind;
 use wal_engine::log::Log;
-use wal_engine::storage::posix::{Directory, fork};
+use wal_engine::storage::posix::fork;
 
 use crate::boundary::Callback;
 use crate::error::WalError;
+use crate::files::Files;
 use crate::handle::{Room, Wal};
 use crate::options::WalOptions;
 use crate::status::{WAL_OK, WalStatus};
@@ -32,7 +33,8 @@ use crate::status::{WAL_OK, WalStatus};
 ///           to be created may be there, empty.
 /// Threads:  any, any time.
 /// Lifetime: the handle lives until wal_close. dir and options are not kept, but for log_callback
-///           and log_context, which must be good until wal_close has returned.
+///           and log_context, which must be good until wal_close has returned, and what `storage`
+///           names, which its cursors use until wal_replay_close.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions, out: *mut *mut Wal, err: *mut WalError) -> WalStatus {
@@ -45,10 +47,14 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions
         let config = options.config()?;
         let create = matches!(config.checked()?.open, OpenKind::Any | OpenKind::New);
         let modes = options.modes()?;
+        let storage = caller.storage(&options)?;
         let room = Room::new()?;
+        // A log that takes no lock of the system's must learn of forks, too.
+        fork::watch().map_err(|io| io.in_directory("the system has no memory to tell the log of forks"))?;
         let generation = fork::generation();
         let listener = Callback::of(&options, name)?;
-        let engine = Log::open_heard(Directory::open(path, create, modes)?, &config, listener)?;
+        let files = Files::open(storage.as_ref(), path, create, modes)?;
+        let engine = Log::open_heard(files, &config, listener)?;
         caller.put(out, room.fill(Wal::new(engine, name, generation)));
         Ok(WAL_OK)
     })

@@ -9,6 +9,7 @@ use wal_engine::storage::posix::Modes;
 
 use crate::check::{self, invalid};
 use crate::message::WalLogCallback;
+use crate::storage::WalStorage;
 
 /// ## Options: sync_mode
 /// Durable when append returns (default).
@@ -99,9 +100,14 @@ pub struct WalOptions {
     pub slow_sync_us: u32,
     /// Reserved, 0.
     pub reserved_2: u32,
+    /// The host's own file layer: see YOUR OWN FILE LAYER at the top. directory_mode and
+    /// file_mode must be 0 with it. NULL: the system's files.
+    pub storage: *const WalStorage,
+    /// Reserved, NULL.
+    pub reserved_3: *mut c_void,
 }
 
-const _: () = assert!(size_of::<WalOptions>() == 128 + 2 * size_of::<usize>() + 8);
+const _: () = assert!(size_of::<WalOptions>() == 128 + 4 * size_of::<usize>() + 8);
 
 impl WalOptions {
     pub(crate) const DEFAULT: WalOptions = WalOptions {
@@ -123,6 +129,8 @@ impl WalOptions {
         log_context: core::ptr::null_mut(),
         slow_sync_us: 0,
         reserved_2: 0,
+        storage: core::ptr::null(),
+        reserved_3: core::ptr::null_mut(),
     };
 
     /// What the engine is told. Whether the values go together is the engine's to say.
@@ -153,7 +161,7 @@ impl WalOptions {
             _ => return Err(invalid("open_flags: WAL_OPEN_NEW contradicts the others")),
         };
         check::flags(self.option_flags, WAL_OPTION_NO_THREAD, "option_flags has unknown bits")?;
-        if self.reserved != [0; 7] || self.reserved_2 != 0 {
+        if self.reserved != [0; 7] || self.reserved_2 != 0 || !self.reserved_3.is_null() {
             return Err(invalid("options->reserved must be 0"));
         }
         Ok(Config {
@@ -269,6 +277,7 @@ mod tests {
         assert!(what(|options| options.option_flags = 2).contains("option_flags"));
         assert!(what(|options| options.reserved[6] = 1).contains("reserved"));
         assert!(what(|options| options.reserved_2 = 1).contains("reserved"));
+        assert!(what(|options| options.reserved_3 = core::ptr::dangling_mut()).contains("reserved"));
     }
 
     #[test]
@@ -287,15 +296,17 @@ mod tests {
         assert!(read(&mut [0; 4]).is_ok());
     }
 
-    /// The callback of a struct that ends inside it, or before its context, is nobody's.
+    /// The callback of a struct that ends inside it, or before its context, is nobody's; so is a storage's.
     #[test]
-    fn a_callback_is_taken_whole_or_not_at_all() {
+    fn pointers_are_taken_whole_or_not_at_all() {
         let callback = core::mem::offset_of!(WalOptions, log_callback);
         for size in (callback..size_of::<WalOptions>()).step_by(4) {
             let mut bytes = [0xFF; size_of::<WalOptions>()];
             bytes[4..callback].fill(0);
             let options = read(&mut bytes[..size]).expect("a struct of some version");
             assert_eq!(options.log_callback.is_some(), size >= callback + 2 * size_of::<usize>(), "{size}");
+            let storage = core::mem::offset_of!(WalOptions, storage) + size_of::<usize>();
+            assert_eq!(options.storage.is_null(), size < storage, "{size}");
         }
     }
 

@@ -86,7 +86,8 @@ impl From<&PinInfo> for WalPin {
 ///
 /// A pin belongs to the log's directory, not to a handle: any process may call these functions,
 /// whether the log is open, there or elsewhere, or not at all. Each is durable when it returns.
-/// A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat.
+/// A forgotten pin fills the disk: give it a limit, and watch pinned_bytes in wal_stat. The pin
+/// functions are for logs on the system's files, not for those on a wal_storage_t.
 ///
 /// dir        the log's directory, as for wal_open. If it is a relative path, the current
 ///            directory must be the same as then.

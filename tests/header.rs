@@ -86,7 +86,7 @@ fn render(raw: &str) -> String {
                 });
             }
         } else if declaration.starts_with(' ') {
-            table.push(item(declaration.trim().to_string()));
+            table.push(item(declaration.trim().replace("struct wal_", "wal_")));
         } else {
             set_constants(&mut out, &take(&mut table));
             if let Some(heading) = heading {
@@ -146,16 +146,21 @@ fn set_members(out: &mut String, table: &[Item]) {
 }
 
 fn set_declaration(declaration: &str) -> String {
-    let Some((head, arguments)) = declaration.split_once('(') else { return declaration.to_string() };
+    if !declaration.contains('(') {
+        return declaration.to_string();
+    }
     let declaration = declaration.replace("struct wal_", "wal_");
+    // The arguments of a type of functions stand behind the name's own parentheses.
+    let open = declaration.find(")(").map(|at| at + 1).or(declaration.find('(')).unwrap_or(0);
     if declaration.len() <= WIDTH {
         return declaration;
     }
-    let name = head.rfind([' ', '*']).map_or(0, |space| space + 1);
+    let (head, arguments) = (&declaration[..open], &declaration[open + 1..]);
+    let name = if head.starts_with("typedef ") { 0 } else { head.rfind([' ', '*']).map_or(0, |space| space + 1) };
     let mut line = format!("{}(", &head[name..]);
     let indent = line.len();
-    let mut out = format!("{}\n", head[..name].trim_end());
-    for argument in arguments.replace("struct wal_", "wal_").split_inclusive(", ") {
+    let mut out = if name == 0 { String::new() } else { format!("{}\n", head[..name].trim_end()) };
+    for argument in arguments.split_inclusive(", ") {
         if line.len() + argument.trim_end().len() > WIDTH {
             writeln!(out, "{}", line.trim_end()).expect("a String");
             line = " ".repeat(indent);
@@ -389,10 +394,10 @@ struct Layout {
     members: &'static [(&'static str, usize, usize)],
 }
 
-const LAYOUTS: [Layout; 7] = [
+const LAYOUTS: [Layout; 8] = [
     Layout {
         name: "wal_options_t",
-        size: [152, 144],
+        size: [168, 152],
         members: &[
             ("struct_size", 0, 0),
             ("sync_mode", 4, 4),
@@ -412,6 +417,32 @@ const LAYOUTS: [Layout; 7] = [
             ("log_context", 136, 132),
             ("slow_sync_us", 144, 136),
             ("reserved_2", 148, 140),
+            ("storage", 152, 144),
+            ("reserved_3", 160, 148),
+        ],
+    },
+    Layout {
+        name: "wal_storage_t",
+        size: [136, 72],
+        members: &[
+            ("struct_size", 0, 0),
+            ("reserved", 4, 4),
+            ("context", 8, 8),
+            ("make_dir", 16, 12),
+            ("list", 24, 16),
+            ("open", 32, 20),
+            ("close", 40, 24),
+            ("size", 48, 28),
+            ("read", 56, 32),
+            ("write", 64, 36),
+            ("sync", 72, 40),
+            ("drop_cache", 80, 44),
+            ("rename", 88, 48),
+            ("remove", 96, 52),
+            ("sync_dir", 104, 56),
+            ("lock", 112, 60),
+            ("unlock", 120, 64),
+            ("random", 128, 68),
         ],
     },
     Layout {
@@ -512,6 +543,7 @@ fn structs_look_the_same_on_every_target() {
 fn rust_lays_the_structs_out_like_c() {
     let ours = [
         size_of::<wal::WalOptions>(),
+        size_of::<wal::WalStorage>(),
         size_of::<wal::WalError>(),
         size_of::<wal::WalEntry>(),
         size_of::<wal::WalRecord>(),

@@ -44,6 +44,29 @@ static void use_what_was_inherited(void *context)
   STATUS(WAL_E_FORKED, wal_close(got->wal, &err));
 }
 
+static void write_a_log(void *context)
+{
+  const inherited_t *got = context;
+  wal_t *wal = open_log(got->dir, NULL);
+  fill_to(wal, 3, 100);
+  close_log(wal);
+}
+
+/* The only log of this process takes no lock, which forks are otherwise watched with. */
+static void a_live_readers_child_is_told_apart_without_a_lock(const char *dir)
+{
+  inherited_t given = {path_in(dir, "log"), NULL, NULL};
+  wal_options_t options = defaults();
+  options.open_flags = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE;
+  child_succeeds(write_a_log, &given);
+  given.wal = open_log(given.dir, &options);
+  OK(wal_replay_open(given.wal, 0, 0, &given.cursor, &err));
+  child_succeeds(use_what_was_inherited, &given);
+  EQUAL(drain(given.cursor), 3);
+  wal_replay_close(given.cursor);
+  close_log(given.wal);
+}
+
 static void a_childs_calls_are_refused_and_its_close_discards(const char *dir)
 {
   wal_options_t options = segments_of(4096);
@@ -248,6 +271,7 @@ static void a_program_that_is_executed_inherits_no_file_of_the_log(const char *d
 
 const test_t forking_tests[] = {
     TEST(a_childs_calls_are_refused_and_its_close_discards),
+    TEST(a_live_readers_child_is_told_apart_without_a_lock),
     TEST(a_child_does_not_hold_the_lock),
     TEST(a_child_may_open_other_logs_and_not_the_parents),
     TEST(a_child_may_open_the_log_when_the_parent_has_closed_it),

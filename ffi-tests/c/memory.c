@@ -3,6 +3,7 @@
 
 #include "allocator.h"
 #include "harness.h"
+#include "through.h"
 
 /* What one run of a script has been told. */
 typedef struct {
@@ -641,6 +642,17 @@ static void watching_forks(const char *dir)
   report_tally();
 }
 
+/* The layer itself needs no memory. */
+static void a_hosts_own_file_layer(const char *dir)
+{
+  wal_options_t options = small(WAL_OPTION_NO_THREAD);
+  options.storage = through_storage();
+  starve(dir, &options, NULL, forget);
+  starve(dir, &options, killed_log, append_and_close);
+  starve(dir, &options, closed_log, look);
+  report_tally();
+}
+
 static const test_t memory_tests[] = {
     TEST(opening_a_new_log),
     TEST(opening_a_closed_log),
@@ -657,6 +669,7 @@ static const test_t memory_tests[] = {
     TEST(inspecting),
     TEST(pins),
     TEST(watching_forks),
+    TEST(a_hosts_own_file_layer),
     NO_MORE_TESTS,
 };
 

@@ -68,13 +68,16 @@ pub const RUNNER: Program<'static> = Program {
         "pins.c",
         "watching.c",
         "live.c",
+        "disk.c",
+        "storage.c",
+        "layers.c",
     ],
     arguments: &[],
 };
 
 /// The program whose allocations fail. Apart, because it has an allocator of its own.
 pub const MEMORY: Program<'static> =
-    Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c"], arguments: &[] };
+    Program { name: "memory", sources: &["main.c", "harness.c", "memory.c", "allocator.c", "through.c"], arguments: &[] };
 
 const CPP_SOURCES: &[&str] = &["main.cpp", "results.cpp", "logs.cpp", "replays.cpp", "readers.cpp", "messages.cpp"];
 /// The tests of `include/wal.hpp`.

@@ -84,6 +84,7 @@ c_tests! {
     }
     forking {
         a_childs_calls_are_refused_and_its_close_discards,
+        a_live_readers_child_is_told_apart_without_a_lock,
         a_child_does_not_hold_the_lock,
         a_child_may_open_other_logs_and_not_the_parents,
         a_child_may_open_the_log_when_the_parent_has_closed_it,
@@ -213,6 +214,28 @@ c_tests! {
         a_panic_of_the_background_thread_poisons_the_handle,
         a_panic_in_an_opening_leaves_nothing_behind,
         a_panic_in_a_cursor_breaks_that_cursor_alone,
+    }
+    storage {
+        nothing_acknowledged_is_lost_to_a_power_cut_at_any_call,
+        nothing_synced_is_lost_to_a_power_cut_at_any_call,
+        nothing_is_lost_to_a_power_cut_amid_the_work_of_the_logs_thread,
+        a_disk_that_calls_durable_what_is_not_is_noticed,
+        every_call_fails,
+        every_call_lacks_space,
+        short_reads_and_writes_are_completed,
+        counts_above_what_was_asked_for_are_errors,
+        error_numbers_that_nobody_negated_are_errors,
+        a_file_that_is_null_is_an_error,
+    }
+    layers {
+        every_function_is_needed_but_two,
+        structs_of_other_sizes_are_refused_or_understood,
+        names_that_are_none_fail_the_listing,
+        a_second_opening_is_locked_out,
+        a_live_reader_follows_and_a_cursor_outlives_the_log,
+        a_child_made_by_fork_calls_nothing,
+        threads_use_it_at_once,
+        logs_move_between_layers,
     }
     watching {
         a_logs_life_is_told_in_order,

@@ -63,6 +63,7 @@ tests! {
     inspecting,
     pins,
     watching_forks,
+    a_hosts_own_file_layer,
 }
 
 #[test]

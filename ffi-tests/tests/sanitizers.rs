@@ -74,6 +74,8 @@ groups! {
     pins,
     watching,
     live,
+    storage,
+    layers,
 }
 
 #[test]

@@ -32,6 +32,8 @@ shared! {
     pins: "pins",
     watching: "watching",
     live: "live",
+    storage: "storage",
+    layers: "layers",
 }
 
 fn run_group(group: &str) {

@@ -39,7 +39,7 @@ pub(super) fn errno() -> i32 {
 
 /// `errno` as the log's kinds. A file that may not grow, because of a limit of the process or of the file system, counts as a full disk: like a quota, it
 /// stops only writes that need more room, and can be raised.
-pub(super) fn from_errno(errno: i32) -> IoError {
+pub fn from_errno(errno: i32) -> IoError {
     let kind = match errno {
         libc::ENOENT => IoKind::NotFound,
         libc::EEXIST => IoKind::Exists,

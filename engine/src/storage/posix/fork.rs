@@ -33,8 +33,7 @@ static SLOTS_USED: AtomicUsize = AtomicUsize::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static MUTEX: RegistryMutex = RegistryMutex(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
 
-/// How many forks lie between this process and the one that first took a lock. A handle that remembers another number came through `fork`.
-/// It counts from the first time this process asked for a lock.
+/// How many forks lie between this process and the one that first called `watch`. A handle that remembers another number came through `fork`.
 #[inline]
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
@@ -81,8 +80,9 @@ extern "C" fn after_fork_in_child() {
 }
 
 /// Registers the handlers, once in the life of a process and its children. A fork by another thread during the very first call leaves a child that
-/// cannot lock anything; a child of several threads may do little but `exec` anyway.
-fn watch_forks() -> Result<(), IoError> {
+/// cannot lock anything; a child of several threads may do little but `exec` anyway. Whoever takes a lock has called this; a handle without one must
+/// be made after it.
+pub fn watch() -> Result<(), IoError> {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if WATCHED.load(Ordering::Acquire) {
@@ -144,7 +144,7 @@ pub(super) struct LockDescriptor {
 impl LockDescriptor {
     /// Registers what `open` opens. Every `fork` of the process waits while `open` runs, so it must do nothing else.
     pub(super) fn register(open: impl FnOnce() -> Result<OwnedFd, IoError>) -> Result<LockDescriptor, IoError> {
-        watch_forks()?;
+        watch()?;
         let registry = Registry::enter();
         let slot = registry.free_slot().ok_or(from_errno(libc::EMFILE))?;
         let fd = open()?.into_raw_fd();

@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use self::clock::unix_time_us;
-pub use self::file::PlainFile;
-use self::file::{EntryName, errno, from_errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
+use self::file::{EntryName, errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
+pub use self::file::{PlainFile, from_errno};
 use self::fork::LockDescriptor;
 pub use self::thread::Thread;
 use crate::error::Error;
@@ -260,11 +260,16 @@ impl Storage for Directory {
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), IoError> {
-        for piece in out.chunks_mut(RANDOM_BYTES) {
-            fill_random(piece).map_err(from_errno)?;
-        }
-        Ok(())
+        random(out)
     }
+}
+
+/// Fills `out` with the system's random bytes.
+pub fn random(out: &mut [u8]) -> Result<(), IoError> {
+    for piece in out.chunks_mut(RANDOM_BYTES) {
+        fill_random(piece).map_err(from_errno)?;
+    }
+    Ok(())
 }
 
 /// Renames over nothing, as one step; an error means that nothing was renamed.
