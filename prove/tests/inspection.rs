@@ -163,6 +163,10 @@ fn whole_segments() {
         // Two first frames: nothing says where the first segment ends and the second begins.
         let both = flipped(&flipped(&image, 1, IN_OPEN), 2, IN_OPEN);
         assert_eq!(inspected(&both), [(1, DATA_START, 1, u64::MAX), (2, DATA_START, 1, seqs(&image, 2).1)]);
+        // All in front of a segment that does not say what it follows: at least the one that the manifest names must have been there.
+        let mut alone = flipped(&image, 5, IN_OPEN);
+        (1..5).for_each(|index| drop(alone.remove(FileName::Segment(index))));
+        assert_eq!(inspected(&alone), [(1, u64::MAX, 1, u64::MAX), (5, DATA_START, 1, seqs(&image, 5).1)]);
         // A damage late in a segment whose successor does not say where it ends.
         let late = found_in(&image, 3)[6];
         let both = flipped(&flipped(&image, 3, late.offset + IN_PAYLOAD), 4, IN_OPEN);
@@ -205,6 +209,19 @@ fn what_only_a_pin_keeps() {
         // Two at once, and one that does not say what it follows.
         let both = flipped(&flipped(&image, 4, found_in(&image, 4)[1].offset + IN_PAYLOAD), 5, IN_OPEN);
         assert_eq!(inspected(&both), [(4, found_in(&image, 4)[1].offset, 4, 4), (5, DATA_START, 5, 5)]);
+        // Neither what the first that the host needs follows is known, nor is anything there.
+        let mut alone = flipped(&image, 7, IN_OPEN);
+        (1..7).for_each(|index| drop(alone.remove(FileName::Segment(index))));
+        assert_eq!(inspected(&alone), [(7, DATA_START, 7, 7)]);
+        // Opening does without the one and not without the other.
+        for (index, is_only_pinned) in [(6, true), (7, false)] {
+            let mut without = image.clone();
+            without.remove(FileName::Segment(index));
+            let mut whats = Vec::new();
+            let inspected = inspect(&Disk::from_image(&without, 4).storage(), &strict(), true, &mut |damage| whats.push(damage.what));
+            assert_eq!((inspected.unwrap().damages, whats.len()), (1, 1));
+            assert_eq!(whats[0].contains("only pins need"), is_only_pinned, "{index}: {}", whats[0]);
+        }
         // What a crash left of segments that nobody needs.
         for pinned in [3, 6] {
             let (_, mut image) = left_with_pin(pinned);
