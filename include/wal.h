@@ -242,13 +242,14 @@
  * - Handles. A file may be open more than once, and is while it is written and read: each handle
  *   sees at once what any other has written. A file may be renamed or removed while it is open,
  *   and its handles go on; after a removal they are closed, and nothing else, but by a live
- *   reader, whose reads may go on or fail. A log has some six files open, and one for each
- *   cursor.
+ *   reader, whose reads may go on or fail, which it takes for a gap. A log has some six files
+ *   open, and one for each cursor.
  * - Threads. The functions are called by threads that are in a call on the log or one of its
  *   cursors, and by the log's own thread unless WAL_OPTION_NO_THREAD; at the same time, and on
  *   the same file, too, for instance a write or a read beside a sync. No byte is written by two
  *   at once. A read may take in bytes that are being written; whatever it shows of those will
- *   do. A layer for one thread takes a lock of its own in each function.
+ *   do. What one thread has opened or locked, another may close or unlock. A layer for one thread
+ *   takes a lock of its own in each function.
  * - From inside. They are called with locks of the log held: they must not call a function of
  *   this library on the same log or its cursors, must return, and must not be left by an
  *   exception or longjmp. The log's own thread has a stack of 256 KiB, of which half is theirs.
@@ -543,9 +544,9 @@ typedef int64_t (*wal_storage_size_t)(void *context, void *file);
 
 /**
  * Reads up to `len` bytes, 1 to 1073741824, from `offset` on into `bytes`. It may read fewer: the
- * log then asks for the rest.
+ * log then asks for the rest. `offset` may lie behind the end of a file that damage has cut.
  *
- * Returns:  how many were read; 0 only where the file ends; or a -errno.
+ * Returns:  how many were read; 0 at the file's end and behind it, and only there; or a -errno.
  */
 typedef int64_t (*wal_storage_read_t)(void *context, void *file, uint64_t offset, void *bytes,
                                       size_t len);
@@ -607,7 +608,8 @@ typedef int32_t (*wal_storage_sync_dir_t)(void *context, const char *dir);
  * holder, also if that is killed or loses power.
  *
  * name      which: "LOCK", from wal_open to wal_close, or "PINS", for a moment now and then; they
- *           have nothing to do with each other. Files of these names may serve for it.
+ *           have nothing to do with each other. Files of these names may serve for it. When the
+ *           log gives "LOCK" back it has closed its files, but for those of cursors.
  * flags     0: for one holder. WAL_STORAGE_SHARED: for readers (WAL_OPEN_READ_ONLY without
  *           WAL_OPEN_LIVE, wal_inspect); nothing is to be created for it. A layer that has
  *           no shared locks may take one for one holder.

@@ -56,6 +56,14 @@ fn count(answer: i64, most: u64) -> Result<u64, IoError> {
     }
 }
 
+/// The same of a function that was given an open file: that no file has some name, or that one has, is nothing that could be said of it.
+fn of_file(answer: i64, most: u64) -> Result<u64, IoError> {
+    count(answer, most).map_err(|io| match io.kind {
+        IoKind::NotFound | IoKind::Exists | IoKind::NotAFile => IoError { kind: IoKind::Other, ..io },
+        _ => io,
+    })
+}
+
 type Context = *mut c_void;
 type Path = *const c_char;
 
@@ -344,7 +352,7 @@ impl HostFile {
             let most = (len - written).min(MAX_TRANSFER_BYTES);
             // SAFETY: see the head of this file; `written + most <= len`, so all of it is the caller's readable bytes.
             let answer = unsafe { (table.write)(table.context, self.handle.as_ptr(), at, bytes.add(written).cast(), most) };
-            match count(answer, most as u64)? {
+            match of_file(answer, most as u64)? {
                 // Trying again could go on for ever.
                 0 => return Err(NO_ANSWER),
                 more => written += more as usize,
@@ -359,7 +367,7 @@ impl File for HostFile {
     fn len(&self) -> Result<u64, IoError> {
         let table = &*self.table;
         // SAFETY: see the head of this file.
-        count(unsafe { (table.size)(table.context, self.handle.as_ptr()) }, i64::MAX as u64)
+        of_file(unsafe { (table.size)(table.context, self.handle.as_ptr()) }, i64::MAX as u64)
     }
 
     #[cold]
@@ -371,7 +379,7 @@ impl File for HostFile {
             let most = rest.len().min(MAX_TRANSFER_BYTES);
             // SAFETY: see the head of this file; `rest` is writable and at least `most` bytes long.
             let answer = unsafe { (table.read)(table.context, self.handle.as_ptr(), at, rest.as_mut_ptr().cast(), most) };
-            match count(answer, most as u64)? {
+            match of_file(answer, most as u64)? {
                 0 => break,
                 more => read += more as usize,
             }
@@ -400,7 +408,7 @@ impl File for HostFile {
     fn sync(&self) -> Result<(), IoError> {
         let table = &*self.table;
         // SAFETY: see the head of this file.
-        done(unsafe { (table.sync)(table.context, self.handle.as_ptr()) })
+        of_file(unsafe { (table.sync)(table.context, self.handle.as_ptr()) }.into(), 0).map(drop)
     }
 
     fn drop_cache(&self) {
@@ -426,6 +434,11 @@ mod tests {
         for answer in [9, i64::MAX, i64::MIN, -4096, -(1 << 32) - 5] {
             assert_eq!(count(answer, 8), Err(NO_ANSWER), "{answer}");
         }
+        for (errno, kind) in [(libc::ENOENT, IoKind::NotFound), (libc::EEXIST, IoKind::Exists), (libc::EISDIR, IoKind::NotAFile)] {
+            assert_eq!(done(-errno), Err(IoError { kind, os_error: errno }));
+            assert_eq!(of_file((-errno).into(), 8), Err(IoError { kind: IoKind::Other, os_error: errno }));
+        }
+        assert_eq!(of_file((-libc::ENOSPC).into(), 8), done(-libc::ENOSPC).map(|()| 0));
     }
 
     #[test]

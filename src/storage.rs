@@ -56,9 +56,9 @@ pub type WalStorageClose = Option<unsafe extern "C" fn(context: *mut c_void, fil
 pub type WalStorageSize = Option<unsafe extern "C" fn(context: *mut c_void, file: *mut c_void) -> i64>;
 
 /// Reads up to `len` bytes, 1 to 1073741824, from `offset` on into `bytes`. It may read fewer: the
-/// log then asks for the rest.
+/// log then asks for the rest. `offset` may lie behind the end of a file that damage has cut.
 ///
-/// Returns:  how many were read; 0 only where the file ends; or a -errno.
+/// Returns:  how many were read; 0 at the file's end and behind it, and only there; or a -errno.
 pub type WalStorageRead =
     Option<unsafe extern "C" fn(context: *mut c_void, file: *mut c_void, offset: u64, bytes: *mut c_void, len: usize) -> i64>;
 
@@ -106,7 +106,8 @@ pub type WalStorageSyncDir = Option<unsafe extern "C" fn(context: *mut c_void, d
 /// holder, also if that is killed or loses power.
 ///
 /// name      which: "LOCK", from wal_open to wal_close, or "PINS", for a moment now and then; they
-///           have nothing to do with each other. Files of these names may serve for it.
+///           have nothing to do with each other. Files of these names may serve for it. When the
+///           log gives "LOCK" back it has closed its files, but for those of cursors.
 /// flags     0: for one holder. WAL_STORAGE_SHARED: for readers (WAL_OPEN_READ_ONLY without
 ///           WAL_OPEN_LIVE, wal_inspect); nothing is to be created for it. A layer that has
 ///           no shared locks may take one for one holder.

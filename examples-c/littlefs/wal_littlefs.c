@@ -2,8 +2,8 @@
  * Logs in a littlefs. What the log asks of a file layer (wal.h, YOUR OWN FILE LAYER), and how littlefs keeps it:
  *
  * - Durable. lfs_file_sync makes content and size durable, in one step. Names are durable at once, so sync_dir has nothing to do.
- * - A failed sync. After an error littlefs takes a file for lost: it answers 0 to later syncs, and does nothing. So the error is remembered here, until
- *   all handles of the file are closed; what was synced before is then what the file holds.
+ * - A failed sync. After a write or a sync that fails littlefs takes a file for lost: it answers 0 to later syncs, and does nothing. So the error is
+ *   remembered here for the handles that there are; the next opening gets the file as it was synced last.
  * - Handles. littlefs forbids to open a file twice, and loses one that is renamed while it is open. So there is one lfs_file_t for each name here, which
  *   all handles share, and which is closed and opened again around a rename.
  * - Threads. littlefs is for one, so there is a lock.
@@ -29,8 +29,8 @@ typedef struct entry {
   char path[PATH_BYTES];
   lfs_file_t file;
   unsigned handles;
-  int error;    /* The first, negative; 0: none. */
-  bool is_open; /* Otherwise it was removed, or could not be opened again. */
+  int error;    /* The first of a write or sync, negative; 0: none. */
+  bool is_open; /* Otherwise it was removed or lost, or could not be opened again. */
 } entry_t;
 
 struct wal_littlefs {
@@ -149,6 +149,12 @@ static int32_t open_file(void *context, const char *dir, const char *name, uint3
   wal_littlefs_t *layer = enter(context);
   bool create = (flags & WAL_STORAGE_CREATE) != 0;
   entry_t *entry = find(layer, path);
+  if (entry != NULL && entry->error != 0) {
+    /* Its handles go on hearing of the error. */
+    lfs_file_close(layer->lfs, &entry->file);
+    entry->is_open = false;
+    entry = NULL;
+  }
   if (entry != NULL && create) return leave(layer, LFS_ERR_EXIST);
   if (entry == NULL) {
     entry = calloc(1, sizeof *entry);
@@ -182,27 +188,32 @@ static void close_file(void *context, void *file)
   leave(layer, 0);
 }
 
-/* Remembers what went wrong. */
-static int64_t outcome(wal_littlefs_t *layer, entry_t *entry, lfs_soff_t result)
+static int64_t leave_with(wal_littlefs_t *layer, lfs_soff_t result)
 {
-  if (result < 0 && entry->error == 0) entry->error = (int)result;
   pthread_mutex_unlock(&layer->mutex);
   return result < 0 ? answer((int)result) : result;
+}
+
+/* Remembers what went wrong with what was to be written. */
+static lfs_soff_t noted(entry_t *entry, lfs_soff_t result)
+{
+  if (result < 0 && entry->error == 0) entry->error = (int)result;
+  return result;
 }
 
 static int64_t size_of_file(void *context, void *file)
 {
   wal_littlefs_t *layer = enter(context);
   entry_t *entry = file;
-  return outcome(layer, entry, entry->error != 0 ? entry->error : lfs_file_size(layer->lfs, &entry->file));
+  return leave_with(layer, entry->error != 0 ? entry->error : lfs_file_size(layer->lfs, &entry->file));
 }
 
-/* Where the next read or write of the file is. */
+/* Where the next read or write of the file is. What was written elsewhere goes to the chip first. */
 static lfs_soff_t seek(wal_littlefs_t *layer, entry_t *entry, uint64_t offset)
 {
   if (entry->error != 0) return entry->error;
   if (offset > LFS_FILE_MAX) return LFS_ERR_FBIG;
-  return lfs_file_seek(layer->lfs, &entry->file, (lfs_soff_t)offset, LFS_SEEK_SET);
+  return noted(entry, lfs_file_seek(layer->lfs, &entry->file, (lfs_soff_t)offset, LFS_SEEK_SET));
 }
 
 static int64_t read_file(void *context, void *file, uint64_t offset, void *bytes, size_t len)
@@ -211,7 +222,7 @@ static int64_t read_file(void *context, void *file, uint64_t offset, void *bytes
   entry_t *entry = file;
   lfs_soff_t result = seek(layer, entry, offset);
   if (result >= 0) result = lfs_file_read(layer->lfs, &entry->file, bytes, (lfs_size_t)len);
-  return outcome(layer, entry, result);
+  return leave_with(layer, result);
 }
 
 static int64_t write_file(void *context, void *file, uint64_t offset, const void *bytes, size_t len)
@@ -219,15 +230,15 @@ static int64_t write_file(void *context, void *file, uint64_t offset, const void
   wal_littlefs_t *layer = enter(context);
   entry_t *entry = file;
   lfs_soff_t result = seek(layer, entry, offset);
-  if (result >= 0) result = lfs_file_write(layer->lfs, &entry->file, bytes, (lfs_size_t)len);
-  return outcome(layer, entry, result);
+  if (result >= 0) result = noted(entry, lfs_file_write(layer->lfs, &entry->file, bytes, (lfs_size_t)len));
+  return leave_with(layer, result);
 }
 
 static int32_t sync_file(void *context, void *file)
 {
   wal_littlefs_t *layer = enter(context);
   entry_t *entry = file;
-  return (int32_t)outcome(layer, entry, entry->error != 0 ? entry->error : lfs_file_sync(layer->lfs, &entry->file));
+  return (int32_t)leave_with(layer, entry->error != 0 ? entry->error : noted(entry, lfs_file_sync(layer->lfs, &entry->file)));
 }
 
 /* ---- Locks: nobody but this process can reach the files ---- */

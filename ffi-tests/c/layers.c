@@ -329,6 +329,114 @@ static void logs_move_between_layers(const char *dir)
   disk_free(disk);
 }
 
+/* What damage has cut is filled up from its end: no write begins behind it, which disk.c would not have. */
+static void a_cut_or_lost_manifest_is_written_from_its_end(const char *dir)
+{
+  static const long lengths[] = {-1, 0, 1, 4096, 5000, 8191, 8192, 12288};
+  for (unsigned at = 0; at < sizeof lengths / sizeof *lengths; at++) {
+    char name[16];
+    snprintf(name, sizeof name, "log%u", at);
+    const char *copy = path_in(dir, name);
+    disk_t *disk = disk_new(1);
+    wal_options_t options = segments_of(SEGMENT);
+    options.storage = disk_storage(disk);
+    wal_t *wal = open_log("log", &options);
+    fill_to(wal, 30, 300);
+    close_log(wal);
+    disk_save(disk, copy);
+    disk_free(disk);
+    const char *manifest = path_in(copy, "MANIFEST");
+    if (lengths[at] < 0) {
+      CHECK(unlink(manifest) == 0);
+    } else {
+      CHECK(truncate(manifest, lengths[at]) == 0);
+    }
+    disk = disk_new(2);
+    disk_load(disk, copy);
+    options.storage = disk_storage(disk);
+    wal_report_t report;
+    OK(wal_inspect("log", &options, WAL_INSPECT_FULL, &report, sizeof report, &err));
+    CHECK(report.damages > 0);
+    /* Without a whole copy only a recovery that was asked for goes on. */
+    if (lengths[at] < 4096) {
+      STATUS(WAL_E_CORRUPT, wal_open("log", &options, &wal, &err));
+      options.recovery = WAL_RECOVER_PREFIX;
+    }
+    wal = open_log("log", &options);
+    expect_numbers(wal, 0, 1, 30);
+    fill_to(wal, 60, 300);
+    close_log(wal);
+    options.recovery = WAL_RECOVER_STRICT;
+    wal = open_log("log", &options);
+    expect_numbers(wal, 0, 1, 60);
+    close_log(wal);
+    disk_free(disk);
+  }
+}
+
+/* A layer whose reads fail in files that have been removed. */
+static struct {
+  wal_storage_open_t open;
+  wal_storage_read_t read;
+  void *first;
+  bool is_gone;
+} vanishing;
+
+static int32_t open_vanishing(void *context, const char *dir, const char *name, uint32_t flags, void **file)
+{
+  int32_t answer = vanishing.open(context, dir, name, flags, file);
+  if (answer == 0 && strcmp(name, "0000000001.wal") == 0) vanishing.first = *file;
+  return answer;
+}
+
+static int64_t read_vanishing(void *context, void *file, uint64_t offset, void *bytes, size_t len)
+{
+  return vanishing.is_gone && file == vanishing.first ? -ENOENT : vanishing.read(context, file, offset, bytes, len);
+}
+
+static void a_live_reader_whose_file_is_gone_hears_of_a_gap(const char *dir)
+{
+  (void)dir;
+  disk_t *disk = disk_new(1);
+  wal_options_t options = segments_of(SEGMENT), live_options;
+  wal_storage_t storage = *disk_storage(disk);
+  wal_cursor_t *cursor = NULL;
+  wal_record_t record;
+  uint64_t n = 0;
+  vanishing.open = storage.open;
+  vanishing.read = storage.read;
+  storage.open = open_vanishing;
+  storage.read = read_vanishing;
+  options.storage = disk_storage(disk);
+  options.recycle_segments = WAL_RECYCLE_NONE;
+  live_options = options;
+  live_options.storage = &storage;
+  live_options.open_flags = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE;
+  wal_t *wal = open_log("log", &options);
+  fill_to(wal, 3, 300);
+  OK(wal_publish(wal, &err));
+  wal_t *reader = open_log("log", &live_options);
+  OK(wal_replay_open(reader, 0, 0, &cursor, &err));
+  EQUAL(drain(cursor), 3);
+  fill_to(wal, 100, 300);
+  OK(wal_publish(wal, &err));
+  OK(wal_replay_wait(cursor, 0, &err));
+  OK(wal_checkpoint(wal, WAL_SEQ_LAST, &n, &err));
+  OK(wal_truncate(wal, n, 0, &err));
+  CHECK(vanishing.first != NULL);
+  vanishing.is_gone = true;
+  for (int again = 0; again < 2; again++) {
+    STATUS(WAL_E_GAP, wal_replay_next(cursor, &record, &err));
+    EQUAL(err.seq, 4);
+    EQUAL(err.seq_last, n);
+  }
+  wal_replay_close(cursor);
+  close_log(reader);
+  close_log(wal);
+  EQUAL(disk_open_files(disk), 0);
+  disk_free(disk);
+}
+
 const test_t layer_tests[] = {
     TEST(every_function_is_needed_but_two),
     TEST(structs_of_other_sizes_are_refused_or_understood),
@@ -338,5 +446,7 @@ const test_t layer_tests[] = {
     TEST(a_child_made_by_fork_calls_nothing),
     TEST(threads_use_it_at_once),
     TEST(logs_move_between_layers),
+    TEST(a_cut_or_lost_manifest_is_written_from_its_end),
+    TEST(a_live_reader_whose_file_is_gone_hears_of_a_gap),
     NO_MORE_TESTS,
 };

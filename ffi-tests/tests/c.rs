@@ -236,6 +236,8 @@ c_tests! {
         a_child_made_by_fork_calls_nothing,
         threads_use_it_at_once,
         logs_move_between_layers,
+        a_cut_or_lost_manifest_is_written_from_its_end,
+        a_live_reader_whose_file_is_gone_hears_of_a_gap,
     }
     watching {
         a_logs_life_is_told_in_order,
