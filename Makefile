@@ -39,7 +39,7 @@ endif
 
 .PHONY: all demo test format-check lint-check rust-tests go-test go-tests go-bench plants prove prove-simulated prove-recorded prove-memory prove-kills \
 	prove-failing-disk prove-interleavings prove-models prove-pins prove-fuzz prove-plants mutants mutants-quick mutants-table coverage fuzz bench flash firmware \
-	littlefs abi-baseline install install-library install-go install-walctl uninstall uninstall-library uninstall-go uninstall-walctl walctl walctl-test clean \
+	foreign littlefs abi-baseline install install-library install-go install-walctl uninstall uninstall-library uninstall-go uninstall-walctl walctl walctl-test clean \
 	help FORCE
 .DELETE_ON_ERROR:
 
@@ -60,6 +60,7 @@ help:
 	@echo "make flash      the log on a simulated flash chip: every script of operations, a power cut at each program and erase"
 	@echo "make firmware   a sensor logger for Cortex-M under QEMU, its power cut CUTS times; make -C examples-c/firmware tools installs what it needs"
 	@echo "make littlefs   a log in a littlefs on a chip in memory, whose power fails at every STEP-th program and erase"
+	@echo "make foreign    the tests on machines of 32 bits and with the highest byte first, emulated; make -C prove/foreign tools installs what it needs"
 	@echo "make bench      measures this log beside bare loops; CHECK=1 is quick, and looks at counts instead of times; PEERS=1 beside other logs"
 	@echo "make abi-baseline  accepts include/wal.h as it is now as the interface that later versions must keep (abi/)"
 	@echo "make walctl     the command-line tool, its manual pages and completions; make walctl-test tries it"
@@ -248,6 +249,10 @@ CUTS ?= 100
 
 firmware:
 	$(Q)$(MAKE) --no-print-directory -C examples-c/firmware cuts size CUTS=$(CUTS) BUILD=$(abspath build)/firmware
+
+# Machines of another kind under QEMU's user mode, and the logs that they read of each other.
+foreign: build/libwal.a
+	$(Q)$(MAKE) --no-print-directory -C prove/foreign BUILD=$(abspath build)/foreign LIBRARY=$(abspath build)/libwal.a
 
 bench:
 	$(Q)CHECK=$(CHECK) $(CARGO) run $(QUIET) --locked --release --manifest-path bench/Cargo.toml

@@ -439,3 +439,17 @@ fn a_full_disk_takes_nothing_back_and_is_usable_again() {
         code => assert_eq!(code, 0),
     }
 }
+
+/// Sparse, so that it takes no room. Where the C library has narrow calls and wide ones, the narrow ones end at 2 GiB.
+#[test]
+fn bytes_behind_4_gib_are_reached() {
+    const AT: u64 = (1 << 32) + 5;
+    let scratch = Scratch::new();
+    let file = scratch.open().create(FileName::Segment(1)).unwrap();
+    file.write_at(AT, b"far away").unwrap();
+    let file = scratch.open().open(FileName::Segment(1), Access::Read).unwrap();
+    assert_eq!(file.len(), Ok(AT + 8));
+    let mut read = [1; 16];
+    assert_eq!(file.read_at(AT - 4, &mut read), Ok(12));
+    assert_eq!(&read[..12], b"\0\0\0\0far away");
+}

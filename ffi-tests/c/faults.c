@@ -82,6 +82,21 @@ unsigned fault_clear(void)
   return seen;
 }
 
+/* The kernel's own, behind the definitions below. Where a long has 32 bits, offsets take two of them: the lower bits first, and on ARM from an even
+ * argument on. */
+#if __SIZEOF_LONG__ == 4
+#define HALVES(number) (long)(number), (long)((uint64_t)(number) >> 32)
+#define AT_EVEN 0,
+#else
+#define HALVES(number) (number)
+#define AT_EVEN
+#endif
+
+static long write_at(int file, const void *bytes, size_t len, off_t offset)
+{
+  return syscall(SYS_pwrite64, file, bytes, len, AT_EVEN HALVES(offset));
+}
+
 /* What an armed call is to do: 0, go on; otherwise fail with this error number. */
 static int met(unsigned call, int file, const void *bytes, size_t len, off_t offset)
 {
@@ -104,7 +119,7 @@ static int met(unsigned call, int file, const void *bytes, size_t len, off_t off
         if (!now) break;
         if (call == CALL_WRITE) {
           size_t part = fault.torn < len ? fault.torn : len;
-          if (syscall(SYS_pwrite64, file, bytes, part, offset) < 0) _exit(1);
+          if (write_at(file, bytes, part, offset) < 0) _exit(1);
         }
         die();
       case HOLD:
@@ -117,7 +132,7 @@ static int met(unsigned call, int file, const void *bytes, size_t len, off_t off
     }
   }
   /* The worst that a failed write can do: to have written everything. Only the first: later ones would undo it. */
-  if (call == CALL_WRITE && error_number == EIO && now && syscall(SYS_pwrite64, file, bytes, len, offset) < 0) _exit(1);
+  if (call == CALL_WRITE && error_number == EIO && now && write_at(file, bytes, len, offset) < 0) _exit(1);
   if (error_number == 0 && fault.full && call == CALL_ALLOCATE) error_number = ENOSPC;
   if (error_number == 0 && fault.full && call == CALL_WRITE) {
     struct stat found;
@@ -148,20 +163,37 @@ void fault_clock(int how)
   atomic_store(&the_clock.how, how);
 }
 
-int clock_gettime(clockid_t which, struct timespec *now)
+static bool clock_fails(void)
 {
   int how = atomic_load(&the_clock.how);
-  if (how != CLOCK_RUNS && (pthread_equal(the_clock.thread, pthread_self()) != 0) == (how == CLOCK_FAILS_HERE)) {
-    errno = EINVAL;
-    return -1;
-  }
-  return (int)syscall(SYS_clock_gettime, which, now);
+  if (how == CLOCK_RUNS || (pthread_equal(the_clock.thread, pthread_self()) != 0) != (how == CLOCK_FAILS_HERE)) return false;
+  errno = EINVAL;
+  return true;
 }
+
+int clock_gettime(clockid_t which, struct timespec *now)
+{
+  return clock_fails() ? -1 : (int)syscall(SYS_clock_gettime, which, now);
+}
+
+#ifdef SYS_clock_gettime64
+/* What Rust's standard library calls where time_t has 32 bits. */
+struct wide_time {
+  int64_t seconds, nanoseconds;
+};
+
+int __clock_gettime64(clockid_t which, struct wide_time *now);
+
+int __clock_gettime64(clockid_t which, struct wide_time *now)
+{
+  return clock_fails() ? -1 : (int)syscall(SYS_clock_gettime64, which, now);
+}
+#endif
 
 ssize_t pwrite(int file, const void *bytes, size_t len, off_t offset)
 {
   MEET(CALL_WRITE, file, bytes, len, offset);
-  return (ssize_t)syscall(SYS_pwrite64, file, bytes, len, offset);
+  return (ssize_t)write_at(file, bytes, len, offset);
 }
 
 int fdatasync(int file)
@@ -179,7 +211,7 @@ int fsync(int file)
 int fallocate(int file, int mode, off_t offset, off_t len)
 {
   MEET(CALL_ALLOCATE, file, NULL, (size_t)len, offset);
-  return (int)syscall(SYS_fallocate, file, mode, offset, len);
+  return (int)syscall(SYS_fallocate, file, mode, HALVES(offset), HALVES(len));
 }
 
 int unlinkat(int dir, const char *name, int flags)

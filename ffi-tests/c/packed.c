@@ -504,7 +504,7 @@ static void packed_calls_check_their_arguments(const char *dir)
   STATUS(WAL_E_INVALID, wal_append_packed(wal, NULL, 0, NULL, 0, 0, &last, &err));
   STATUS(WAL_E_INVALID, wal_append_packed(wal, &entry, 0, "k", 1, 0, &last, &err));
   STATUS(WAL_E_INVALID, wal_append_packed(wal, &entry, 1, NULL, 1, 0, &last, &err));
-  for (unsigned bit = 30; bit < 64; bit++) {
+  for (unsigned bit = 30; bit < 8 * sizeof(size_t); bit++) {
     size_t len = ((size_t)1 << bit) + 1;
     STATUS(WAL_E_TOO_LARGE, wal_append_packed(wal, &entry, 1, "k", len, 0, &last, &err));
     STATUS(WAL_E_TOO_LARGE, wal_append_packed(wal, &entry, len, "k", 1, 0, &last, &err));

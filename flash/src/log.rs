@@ -42,7 +42,12 @@ pub struct Settings {
 
 /// The segment that is written.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Active {
+    /// Whether nothing more may be written here: what stands behind the tip is not known to be erased.
+    pub(crate) sealed: bool,
+    /// Whether a sync failed: what it was to make durable is written again elsewhere rather than asked for twice.
+    pub(crate) in_doubt: bool,
     pub(crate) slot: u32,
     pub(crate) index: u32,
     pub(crate) first_seq: Seq,
@@ -58,10 +63,6 @@ pub(crate) struct Active {
     pub(crate) state_bytes: u32,
     /// The highest watermark in it: above 0, losing OPEN would be noticed.
     pub(crate) mark: u32,
-    /// Whether nothing more may be written here: what stands behind the tip is not known to be erased.
-    pub(crate) sealed: bool,
-    /// Whether a sync failed: what it was to make durable is written again elsewhere rather than asked for twice.
-    pub(crate) in_doubt: bool,
 }
 
 impl Active {
@@ -124,33 +125,34 @@ pub(crate) struct Ahead {
     pub(crate) erasures: u32,
 }
 
-/// A log in flash.
+/// A log in flash. The order is that of use: what stands in front is reached with shorter instructions.
+#[repr(C)]
 pub struct Log<'m, C> {
-    pub(crate) desk: Desk<'m, C>,
-    /// Index of the segment that stands in each slot and counts, `FREE` or `BAD`.
-    pub(crate) slots: &'m mut [u32],
-    pub(crate) log_id: LogId,
+    /// Whether a record is being appended in pieces.
+    pub(crate) pieces: bool,
+    overwrite: bool,
+    sync_each: bool,
+    /// Bytes of key that the pieces still lack.
+    key_left: u32,
+    pub(crate) active: Option<Active>,
     pub(crate) next_index: u32,
     /// Index of the oldest segment that counts.
     pub(crate) oldest: u32,
-    pub(crate) active: Option<Active>,
+    /// Replay shows the active segment up to here.
+    pub(crate) shown: u32,
+    /// Rises when segments change their places: cursors look again.
+    pub(crate) generation: u32,
+    /// Index of the segment that stands in each slot and counts, `FREE` or `BAD`.
+    pub(crate) slots: &'m mut [u32],
+    pub(crate) ahead: Ahead,
+    pub(crate) most_erasures: u32,
     pub(crate) state: State,
     /// Up to here the host may truncate.
     pub(crate) licence: Seq,
     pub(crate) epoch: u64,
     pub(crate) durable: Seq,
-    /// Replay shows the active segment up to here.
-    pub(crate) shown: u32,
-    /// Rises when segments change their places: cursors look again.
-    pub(crate) generation: u32,
-    /// Bytes of key that the pieces still lack.
-    key_left: u32,
-    pub(crate) ahead: Ahead,
-    pub(crate) most_erasures: u32,
-    sync_each: bool,
-    overwrite: bool,
-    /// Whether a record is being appended in pieces.
-    pub(crate) pieces: bool,
+    pub(crate) log_id: LogId,
+    pub(crate) desk: Desk<'m, C>,
 }
 
 impl<'m, C: Chip> Log<'m, C> {

@@ -84,13 +84,13 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Dir {
-    /// The log's directory
+    /// The log's directory, or the image of a flash chip
     pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
-    /// The log's directory
+    /// The log's directory, or the image of a flash chip
     pub(crate) dir: PathBuf,
     /// Begin at this sequence number [default: the oldest record]
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..1 << 62))]
@@ -120,7 +120,7 @@ pub(crate) struct Dump {
 
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
-    /// The logs' directories
+    /// The logs' directories, or images of flash chips
     #[arg(required = true)]
     pub(crate) dirs: Vec<PathBuf>,
     /// Print the Prometheus text exposition format, for the textfile collector of node_exporter

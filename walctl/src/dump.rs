@@ -3,19 +3,20 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use wal_engine::error::{Code, Error};
-use wal_engine::log::{Log, Replay, ReplayOptions};
+use wal_engine::log::{Log, Record, Replay, ReplayOptions};
 use wal_engine::seq;
 use wal_engine::storage::posix::Directory;
 
 use crate::cli::Dump;
 use crate::failure::{Failure, Result, Verdict, shown};
+use crate::image::{self, is_image};
 use crate::output::{Output, count};
 use crate::pins;
 use crate::records::{Lines, hex_dump, json_line};
 use crate::source::{live, readable};
 
 /// Prints records in the form that was asked for.
-struct Printer<'a> {
+pub(crate) struct Printer<'a> {
     what: &'a Dump,
     out: BufWriter<StdoutLock<'static>>,
     form: Form,
@@ -29,6 +30,9 @@ enum Form {
 }
 
 pub(crate) fn run(output: Output, what: &Dump) -> Result<Verdict> {
+    if is_image(&what.dir) {
+        return image::dump(output, what);
+    }
     let mut after = what.from.map_or(seq::OLDEST, |from| from - 1);
     if what.follow {
         return follow(output, what, after);
@@ -75,7 +79,7 @@ fn there(what: &Dump, log: &Log<Directory>) -> Result<()> {
 }
 
 impl<'a> Printer<'a> {
-    fn new(output: Output, what: &'a Dump, last_seq: u64) -> Result<Printer<'a>> {
+    pub(crate) fn new(output: Output, what: &'a Dump, last_seq: u64) -> Result<Printer<'a>> {
         let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
         let form = if what.hex {
             Form::Hex
@@ -105,28 +109,42 @@ impl<'a> Printer<'a> {
     /// Everything that there is to be shown. `last` is the last record printed.
     fn records(&mut self, replay: &mut Replay<Directory>, last: &mut u64) -> Result<()> {
         let printed = self.try_records(replay, last);
-        self.out.flush()?;
+        self.flush()?;
         printed
     }
 
     fn try_records(&mut self, replay: &mut Replay<Directory>, last: &mut u64) -> Result<()> {
-        while self.left > 0 && self.what.to.is_none_or(|to| *last == seq::OLDEST || *last < to) {
+        while self.wants(*last) {
             let next = replay.next();
-            let Some(record) = next.map_err(|error| self.failed(error))? else {
-                break;
-            };
-            if self.what.to.is_some_and(|to| record.seq > to) {
-                break;
+            match next.map_err(|error| self.failed(error))? {
+                Some(record) if self.print(&record)? => *last = record.seq,
+                _ => break,
             }
-            let text = match &mut self.form {
-                Form::Lines(lines) => lines.line(&record),
-                Form::Hex => hex_dump(&record),
-                Form::Json => json_line(&record),
-            };
-            self.out.write_all(text.as_bytes())?;
-            *last = record.seq;
-            self.left -= 1;
         }
         Ok(())
+    }
+
+    /// Whether one more may be asked for, behind this one.
+    pub(crate) fn wants(&self, last: u64) -> bool {
+        self.left > 0 && self.what.to.is_none_or(|to| last == seq::OLDEST || last < to)
+    }
+
+    /// Prints the next record, unless it is behind what was asked for: then false.
+    pub(crate) fn print(&mut self, record: &Record<'_>) -> Result<bool> {
+        if self.what.to.is_some_and(|to| record.seq > to) {
+            return Ok(false);
+        }
+        let text = match &mut self.form {
+            Form::Lines(lines) => lines.line(record),
+            Form::Hex => hex_dump(record),
+            Form::Json => json_line(record),
+        };
+        self.out.write_all(text.as_bytes())?;
+        self.left -= 1;
+        Ok(true)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        Ok(self.out.flush()?)
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod dump;
 mod failure;
+mod image;
 mod output;
 mod pages;
 mod pins;

@@ -10,6 +10,7 @@ use wal_engine::pins::PinInfo;
 
 use crate::cli::Stat;
 use crate::failure::{Failure, Result, Verdict, sentence, shown};
+use crate::image::{self, is_image};
 use crate::output::{Output, count, hex, number, print, print_json, print_table, size};
 use crate::pins;
 use crate::prometheus;
@@ -53,37 +54,55 @@ pub(crate) fn look(dir: &Path) -> Result<Found> {
 }
 
 pub(crate) fn run(output: Output, what: &Stat) -> Result<Verdict> {
-    let found: Vec<(&Path, Result<Found>)> = what.dirs.iter().map(|dir| (dir.as_path(), look(dir))).collect();
     if what.prometheus {
+        if what.dirs.iter().any(|dir| is_image(dir)) {
+            image::refuse("--prometheus");
+        }
+        let found: Vec<(&Path, Result<Found>)> = what.dirs.iter().map(|dir| (dir.as_path(), look(dir))).collect();
         print(&prometheus::text(&found))?;
+        return sum_up(found.into_iter().map(|(_, found)| found.map(|found| found.verdict())));
     }
-    let mut verdict = Verdict::Good;
-    let mut first_failure = None;
-    for (at, (dir, found)) in found.into_iter().enumerate() {
-        match found {
-            Ok(found) => {
-                if !what.prometheus && output.json {
-                    print_json(&as_json(dir, &found))?;
-                } else if !what.prometheus {
-                    print(if at > 0 { "\n" } else { "" })?;
-                    for_people(output, dir, &found)?;
-                }
-                if found.damage().is_some() {
-                    verdict = Verdict::Damaged;
-                }
-            }
+    sum_up(what.dirs.iter().enumerate().map(|(at, dir)| {
+        if at > 0 && !output.json {
+            print("\n")?;
+        }
+        if is_image(dir) { image::stat(output, dir) } else { tell(output, dir) }
+    }))
+}
+
+fn tell(output: Output, dir: &Path) -> Result<Verdict> {
+    let found = look(dir)?;
+    if output.json {
+        print_json(&as_json(dir, &found))?;
+    } else {
+        for_people(output, dir, &found)?;
+    }
+    Ok(found.verdict())
+}
+
+/// The verdict about several logs. All are looked at; the last failure is told where a run ends, those before it here.
+fn sum_up(verdicts: impl Iterator<Item = Result<Verdict>>) -> Result<Verdict> {
+    let (mut all, mut failed) = (Verdict::Good, None);
+    for verdict in verdicts {
+        match verdict {
+            Ok(Verdict::Good) => {}
+            Ok(Verdict::Damaged) => all = Verdict::Damaged,
+            Err(Failure::NobodyReads) => return Err(Failure::NobodyReads),
             Err(failure) => {
-                // The last one is told where a run ends.
-                if let Some(earlier) = first_failure.replace(failure) {
+                if let Some(earlier) = failed.replace(failure) {
                     eprintln!("walctl: {earlier}");
                 }
             }
         }
     }
-    first_failure.map_or(Ok(verdict), Err)
+    failed.map_or(Ok(all), Err)
 }
 
 impl Found {
+    fn verdict(&self) -> Verdict {
+        if self.damage().is_some() { Verdict::Damaged } else { Verdict::Good }
+    }
+
     pub(crate) fn damage(&self) -> Option<&Error> {
         match &self.seen {
             Seen::Whole(report) => report.damage.as_ref(),
@@ -92,7 +111,7 @@ impl Found {
     }
 }
 
-fn kept(oldest: u64, last: u64) -> u64 {
+pub(crate) fn kept(oldest: u64, last: u64) -> u64 {
     (last + 1).saturating_sub(oldest)
 }
 
@@ -100,7 +119,7 @@ fn epoch(epoch: u64) -> String {
     format!("{}; it rises at each opening after a crash", number(epoch))
 }
 
-fn forgotten(floor: u64) -> String {
+pub(crate) fn forgotten(floor: u64) -> String {
     if floor > 0 { format!("up to seq {}", number(floor)) } else { "nothing".into() }
 }
 
@@ -179,7 +198,7 @@ fn for_people(output: Output, dir: &Path, found: &Found) -> Result<()> {
     Ok(())
 }
 
-fn checkpoint(n: u64, covered: u64) -> String {
+pub(crate) fn checkpoint(n: u64, covered: u64) -> String {
     match n {
         0 => "none".into(),
         n => format!("the store holds everything up to seq {}; n is {}", number(covered), number(n)),

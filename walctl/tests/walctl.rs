@@ -300,7 +300,9 @@ fn what_is_no_log_is_told_apart() {
     fs::write(dir.join("stranger/notes.txt"), "not a log").unwrap();
     fs::write(dir.join("file"), "not a directory").unwrap();
     for command in ["dump", "stat", "verify", "repair"] {
-        for (place, code) in [("missing", 3), ("stranger", 3), ("file", 5)] {
+        // A file is taken for the image of a flash chip by all that read one.
+        let file = if command == "repair" { 5 } else { 3 };
+        for (place, code) in [("missing", 3), ("stranger", 3), ("file", file)] {
             let said = walctl(&dir, &[command, place]);
             assert_eq!((said.code, said.out.as_str()), (code, ""), "{command} {place}: {}", said.err);
             assert!(said.err.starts_with("walctl: ") && said.err.contains(place), "{}", said.err);

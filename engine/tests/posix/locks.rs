@@ -167,8 +167,10 @@ fn neither_does_one_that_was_made_behind_the_library() {
     directory.lock(LockKind::Exclusive).unwrap();
     let (blocked, mut hold) = pipe();
     // What Go's runtime does to start a program: no handlers run, and until `exec` the child has every descriptor.
+    // No stack of its own; one kernel wants that said first, the others the flags.
+    let (first, second) = if cfg!(target_arch = "s390x") { (0, libc::SIGCHLD) } else { (libc::SIGCHLD, 0) };
     // SAFETY: like a fork; the child makes plain system calls and exits.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) };
     if pid == 0 {
         // SAFETY: room for the byte that never comes.
         unsafe {
@@ -214,10 +216,10 @@ fn no_fork_at_any_moment_duplicates_a_lock_file() {
 fn open_descriptors_of(path: &Path) -> usize {
     let Ok(named) = fs::symlink_metadata(path) else { return 0 };
     let is_it = |fd: &i32| {
-        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+        let mut stat = std::mem::MaybeUninit::<libc::stat64>::uninit();
         // SAFETY: room for the answer, which is read only after success; a number that is not open is an error.
         unsafe {
-            libc::fstat(*fd, stat.as_mut_ptr()) == 0 && {
+            libc::fstat64(*fd, stat.as_mut_ptr()) == 0 && {
                 let stat = stat.assume_init();
                 (stat.st_dev, stat.st_ino) == (named.dev(), named.ino())
             }

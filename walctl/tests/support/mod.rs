@@ -1,5 +1,5 @@
 //! Logs to look at, and the program that looks.
-#![allow(unreachable_pub, reason = "a module of one test")]
+#![allow(unreachable_pub, dead_code, reason = "a module of each test, which uses its part")]
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};

@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU8;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::wide::{self, Stat};
 use crate::names::FileName;
 use crate::storage::{File, IoError, IoKind};
 
@@ -91,20 +92,20 @@ impl Write for EntryName {
 }
 
 /// What there is to know about an open file.
-pub(super) fn stat(fd: RawFd) -> Result<libc::stat, IoError> {
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
+pub(super) fn stat(fd: RawFd) -> Result<Stat, IoError> {
+    let mut stat = MaybeUninit::<Stat>::uninit();
     // SAFETY: points to room for the answer. `fd` may be any number: a closed one is an error, not undefined.
-    retry(|| unsafe { libc::fstat(fd, stat.as_mut_ptr()) }).map_err(from_errno)?;
+    retry(|| unsafe { wide::fstat(fd, stat.as_mut_ptr()) }).map_err(from_errno)?;
     // SAFETY: the call succeeded, so it filled all of it.
     Ok(unsafe { stat.assume_init() })
 }
 
 /// What there is to know about a directory's entry, without following it.
-pub(super) fn stat_at(directory: BorrowedFd<'_>, name: FileName) -> Result<libc::stat, IoError> {
+pub(super) fn stat_at(directory: BorrowedFd<'_>, name: FileName) -> Result<Stat, IoError> {
     let name = EntryName::new(name)?;
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    let mut stat = MaybeUninit::<Stat>::uninit();
     // SAFETY: a name that ends with a zero byte, and room for the answer.
-    retry(|| unsafe { libc::fstatat(directory.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })
+    retry(|| unsafe { wide::fstatat(directory.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })
         .map_err(from_errno)?;
     // SAFETY: the call succeeded, so it filled all of it.
     Ok(unsafe { stat.assume_init() })
@@ -117,7 +118,7 @@ pub(super) fn open_at(directory: BorrowedFd<'_>, name: FileName, flags: libc::c_
     let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     // SAFETY: a name that ends with a zero byte; the mode has the type that a variadic call passes it as.
     let fd =
-        retry(|| unsafe { libc::openat(directory.as_raw_fd(), name.as_ptr(), flags, mode as libc::c_uint) }).map_err(from_open_errno)?;
+        retry(|| unsafe { wide::openat(directory.as_raw_fd(), name.as_ptr(), flags, mode as libc::c_uint) }).map_err(from_open_errno)?;
     // SAFETY: just opened, and nobody else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if stat(fd.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -171,7 +172,7 @@ impl PlainFile {
     fn reserve(&self, size: u64) -> Result<(), IoError> {
         let size = position(size)?;
         // SAFETY: no pointers.
-        match retry(|| unsafe { libc::fallocate(self.raw(), 0, 0, size) }) {
+        match retry(|| unsafe { wide::fallocate(self.raw(), 0, 0, size) }) {
             Ok(_) | Err(libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS) => Ok(()),
             Err(errno) => Err(from_errno(errno)),
         }
@@ -192,7 +193,7 @@ impl PlainFile {
             let at = position(offset.saturating_add(done as u64))?;
             let count = (len - done).min(MAX_TRANSFER_BYTES);
             // SAFETY: `done + count <= len`, so all of it is the caller's readable bytes.
-            let written = retry(|| unsafe { libc::pwrite(self.raw(), bytes.add(done).cast(), count, at) }).map_err(from_errno)?;
+            let written = retry(|| unsafe { wide::pwrite(self.raw(), bytes.add(done).cast(), count, at) }).map_err(from_errno)?;
             match usize::try_from(written) {
                 // Not an answer that a plain file gives for a non-empty write; trying again could go on for ever.
                 Ok(0) | Err(_) => return Err(IoError { kind: IoKind::Other, os_error: 0 }),
@@ -204,8 +205,8 @@ impl PlainFile {
 }
 
 /// A byte offset as the operating system takes it.
-fn position(offset: u64) -> Result<libc::off_t, IoError> {
-    libc::off_t::try_from(offset).map_err(|_| IoError { kind: IoKind::Other, os_error: libc::EINVAL })
+fn position(offset: u64) -> Result<wide::off_t, IoError> {
+    wide::off_t::try_from(offset).map_err(|_| IoError { kind: IoKind::Other, os_error: libc::EINVAL })
 }
 
 impl File for PlainFile {
@@ -219,7 +220,7 @@ impl File for PlainFile {
             let at = position(offset.saturating_add(done as u64))?;
             let count = rest.len().min(MAX_TRANSFER_BYTES);
             // SAFETY: `rest` is writable and at least `count` bytes long.
-            let read = retry(|| unsafe { libc::pread(self.raw(), rest.as_mut_ptr().cast(), count, at) }).map_err(from_errno)?;
+            let read = retry(|| unsafe { wide::pread(self.raw(), rest.as_mut_ptr().cast(), count, at) }).map_err(from_errno)?;
             match usize::try_from(read) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => done += read,
@@ -255,13 +256,13 @@ impl File for PlainFile {
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
         // SAFETY: no pointers. The answer does not matter: this is a wish.
         unsafe {
-            libc::posix_fadvise(self.raw(), 0, 0, libc::POSIX_FADV_DONTNEED)
+            wide::posix_fadvise(self.raw(), 0, 0, libc::POSIX_FADV_DONTNEED)
         };
     }
 }
 
 /// Whether two answers are about the same file.
-pub(super) fn is_same(one: &libc::stat, other: &libc::stat) -> bool {
+pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
     one.st_dev == other.st_dev && one.st_ino == other.st_ino
 }
 
@@ -269,7 +270,7 @@ pub(super) fn is_same(one: &libc::stat, other: &libc::stat) -> bool {
 pub(super) fn open_directory(base: RawFd, path: &CStr) -> Result<OwnedFd, i32> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: a string that ends with a zero byte.
-    let fd = retry(|| unsafe { libc::openat(base, path.as_ptr(), flags) })?;
+    let fd = retry(|| unsafe { wide::openat(base, path.as_ptr(), flags) })?;
     // SAFETY: just opened, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

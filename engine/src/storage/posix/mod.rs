@@ -8,6 +8,7 @@ mod clock;
 mod file;
 pub mod fork;
 mod thread;
+mod wide;
 
 use core::ffi::CStr;
 use core::ptr::NonNull;
@@ -331,7 +332,7 @@ impl Entries {
     fn next(&mut self) -> Result<Option<&CStr>, IoError> {
         clear_errno();
         // SAFETY: an open stream that only `self` uses.
-        let entry = unsafe { libc::readdir(self.stream.as_ptr()) };
+        let entry = unsafe { wide::readdir(self.stream.as_ptr()) };
         if entry.is_null() {
             // The end and an error look alike but for this number.
             return match errno() {
