@@ -270,7 +270,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Copies frames behind what the new segment holds already, with a watermark of 0: nothing vouches for them here.
-    #[inline(never)]
     fn copy(&mut self, plan: &Plan, active: &mut Active) -> core::result::Result<(), Halt> {
         let Some(source) = self.active.as_ref() else { return Ok(()) };
         let group = if self.pieces { source.group } else { source.end };

@@ -13,6 +13,7 @@ pub(crate) enum Body<'a> {
 
 impl Body<'_> {
     /// Its length in bytes, if it is at most `most`.
+    #[inline(never)]
     pub(crate) fn len(&self, most: u32) -> Option<u32> {
         let len = match self {
             Body::Bytes(key, value) => (key.len() as u64) + (value.len() as u64),

@@ -71,6 +71,7 @@ impl Geometry {
     }
 
     /// Segments of the chip.
+    #[inline(never)]
     pub fn slots(&self) -> u32 {
         self.blocks.checked_div(self.segment_blocks).unwrap_or(0)
     }
@@ -87,6 +88,7 @@ impl Geometry {
     }
 
     /// Where OPEN stands.
+    #[inline(never)]
     pub(crate) fn data_start(&self) -> u32 {
         flash::data_start(self.unit)
     }

@@ -60,11 +60,11 @@ struct Segment<'d, 'm, C> {
 impl<C: Chip> scan::View for Segment<'_, '_, C> {
     type Error = Infallible;
 
+    #[inline(never)]
     fn bytes(&mut self, offset: Offset, len: usize) -> core::result::Result<Option<&[u8]>, Infallible> {
         Ok(self.desk.bytes(self.base + offset, len))
     }
 
-    #[inline(never)]
     fn checksum(&mut self, offset: Offset, len: Offset) -> core::result::Result<Option<u32>, Infallible> {
         let mut running = Running::new();
         let (mut at, end) = (self.base + offset, self.base + offset + len);
@@ -119,7 +119,6 @@ impl<'m, C: Chip> Desk<'m, C> {
     }
 
     /// Damage, which concerns records from `seq` on.
-    #[inline(never)]
     pub(crate) fn damage(&mut self, slot: u32, offset: u32, seq: Seq) -> Code {
         self.detail.seq = seq;
         self.fail(Code::Corrupt, slot, offset)
@@ -133,7 +132,6 @@ impl<'m, C: Chip> Desk<'m, C> {
         }
     }
 
-    #[inline(never)]
     fn io(&mut self, fault: Fault) -> Code {
         if let Fault::Driver(number) = fault {
             self.detail.driver = number;
@@ -179,7 +177,6 @@ impl<'m, C: Chip> Desk<'m, C> {
     }
 
     /// What stands there was read before: if it cannot be read now, that is damage.
-    #[inline(never)]
     fn unreadable(&mut self, place: u32, fault: Fault) -> Code {
         self.detail.offset = place;
         if let Fault::Driver(_) = fault { self.io(fault) } else { Code::Corrupt }

@@ -67,6 +67,7 @@ pub(crate) struct Active {
 
 impl Active {
     /// Behind OPEN. Nothing is vouched for.
+    #[inline(never)]
     pub(crate) fn new(slot: u32, index: u32, tip: Point) -> Active {
         let first_seq = tip.tail.seq + 1;
         let (safe, end) = (Point::default(), tip.at);
@@ -187,6 +188,7 @@ impl<'m, C: Chip> Log<'m, C> {
     }
 
     /// To be called before a call whose detail matters.
+    #[inline(never)]
     pub fn forget_detail(&mut self) {
         self.desk.detail = Detail::default();
     }
@@ -231,7 +233,6 @@ impl<'m, C: Chip> Log<'m, C> {
         self.desk.common.capacity - geometry.first_frame() - 2 * geometry.state_room()
     }
 
-    #[inline(never)]
     fn fits(&self, len: u32) -> bool {
         let geometry = self.geometry();
         self.active.as_ref().is_some_and(|active| {
@@ -243,7 +244,6 @@ impl<'m, C: Chip> Log<'m, C> {
     }
 
     /// Bytes up to the tip that have to be copied if the segment is replaced.
-    #[inline(never)]
     pub(crate) fn live(&self, active: &Active) -> u32 {
         active.tip.at - self.geometry().first_frame() - active.state_bytes
     }
@@ -324,7 +324,6 @@ impl<'m, C: Chip> Log<'m, C> {
         if self.pieces { Err(Code::Misuse) } else { Ok(()) }
     }
 
-    #[inline(never)]
     fn check_op(op: u8) -> Result<()> {
         if op == OP_PUT || op == OP_DELETE || op >= OP_HOST_FIRST { Ok(()) } else { Err(Code::Invalid) }
     }

@@ -39,7 +39,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Fills the table of slots; the slot of the last segment that counts.
-    #[inline(never)]
     fn survey(&mut self) -> Result<Option<u32>> {
         let (mut last, mut last_index) = (None, FREE);
         let slots = self.slots.len() as u32;
@@ -80,7 +79,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Whether a segment that does not count must have counted, behind the last one that does.
-    #[inline(never)]
     fn was_lost(&mut self, slot: u32, last_index: u32) -> Result<bool> {
         let start = self.desk.common.data_start;
         match self.desk.headers(slot) {
@@ -115,7 +113,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Walks through the last segment to its end: it is the active one.
-    #[inline(never)]
     fn scan(&mut self, slot: u32) -> Result<()> {
         let index = self.index_of(slot);
         self.desk.must_enter(slot, index)?;
@@ -168,6 +165,7 @@ impl<C: Chip> Log<'_, C> {
         self.desk.calm()
     }
 
+    #[inline(never)]
     pub(crate) fn adopt(&mut self, checkpoint: Checkpoint) {
         if checkpoint.n > self.state.checkpoint.n {
             self.state.checkpoint = checkpoint;

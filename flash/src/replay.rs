@@ -266,6 +266,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Finds the fragment behind another one.
+    #[inline(never)]
     fn fragment_behind(&mut self, slot: u32, index: u32, frame: u32) -> core::result::Result<(), Miss> {
         self.desk.frame_at(slot, index, frame)?;
         let next = self.desk.common.next_frame(self.desk.frame.end());

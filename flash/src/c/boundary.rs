@@ -45,7 +45,6 @@ impl Chip for Callbacks {
         answer(unsafe { call(self.0.ctx, offset, bytes.as_mut_ptr().cast(), bytes.len() as u32) })
     }
 
-    #[inline(never)]
     fn program(&self, offset: u32, bytes: &[u8]) -> core::result::Result<(), Fault> {
         let call = self.0.program.ok_or(MISSING)?;
         // SAFETY: as above.
@@ -140,7 +139,6 @@ impl Caller {
     }
 
     /// Reports a failure.
-    #[inline(never)]
     pub(crate) fn fail(&self, err: *mut WalFlashError, code: Code, detail: &Detail) -> WalStatus {
         let code = code as i32;
         // SAFETY: NULL or the caller's to be written.
@@ -151,7 +149,6 @@ impl Caller {
     }
 
     /// Writes the number that a call made, where one is wanted.
-    #[inline(never)]
     pub(crate) fn put(&self, to: *mut u64, value: u64, result: &Result<()>) {
         if result.is_ok()
             && let Some(to) = self.answer(to)
