@@ -184,7 +184,6 @@ impl<C: Chip> Log<'_, C> {
         survives
     }
 
-    #[inline(never)]
     fn write_headers(&mut self, slot: u32, ahead: &Ahead) -> core::result::Result<(), Halt> {
         let shape = self.desk.shape(ahead.index);
         let geometry = self.geometry();

@@ -146,7 +146,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// What the frame that was found last says about floor and checkpoint.
-    #[inline(never)]
     fn learn(&mut self, slot: u32) -> Result<()> {
         let place = self.desk.place(slot, self.desk.frame.payload());
         if is_state(&self.desk.frame.header) {

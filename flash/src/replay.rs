@@ -120,7 +120,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Puts a cursor into the segment that holds what it wants next.
-    #[inline(never)]
     fn find_place(&mut self, cursor: &mut Cursor) -> Result<()> {
         if cursor.next <= self.state.forgotten_data {
             self.desk.detail.seq = cursor.next;
@@ -139,6 +138,7 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Finds the next record; `Miss::None` at the end of what is durable.
+    #[inline(never)]
     pub fn next(&mut self, cursor: &mut Cursor) -> core::result::Result<(), Miss> {
         // There is nothing to read unless this finds a record.
         cursor.record.key_len = 0;
@@ -178,7 +178,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Whether the frame that was found last makes a record whole.
-    #[inline(never)]
     fn take(&mut self, cursor: &mut Cursor) -> Result<bool> {
         let frame = &self.desk.frame;
         let header = &frame.header;
@@ -212,7 +211,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Takes the next record of a batch.
-    #[inline(never)]
     fn next_entry(&mut self, cursor: &mut Cursor) -> Result<()> {
         let Reading { frame, index, count, at } = cursor.batch;
         let offset = frame + FRAME_HEADER_LEN as u32 + batch::table_len(index.into()) as u32;

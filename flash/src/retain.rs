@@ -66,7 +66,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// Forgets the oldest segment, whether or not the host's store holds it.
-    #[inline(never)]
     pub(crate) fn forget_oldest(&mut self) -> Result<()> {
         match self.after(self.oldest) {
             Ok(_) => {}
@@ -78,7 +77,6 @@ impl<C: Chip> Log<'_, C> {
     }
 
     /// The last data record up to `up_to`.
-    #[inline(never)]
     fn data_up_to(&mut self, up_to: Seq) -> Result<Seq> {
         let tail = self.tail();
         if up_to >= tail.data_seq {

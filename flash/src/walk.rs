@@ -29,7 +29,6 @@ impl<C: Chip> Desk<'_, C> {
     }
 
     /// The same for a segment that counts, whose OPEN cannot be bad.
-    #[inline(never)]
     pub(crate) fn must_enter(&mut self, slot: u32, index: u32) -> Result<()> {
         match self.enter(slot, index) {
             Ok(()) => Ok(()),
@@ -39,7 +38,6 @@ impl<C: Chip> Desk<'_, C> {
     }
 
     /// Finds the next frame.
-    #[inline(never)]
     pub(crate) fn advance(&mut self) -> core::result::Result<(), Miss> {
         let mut walk = self.trail.walk;
         self.step(self.trail.slot, &mut walk)?;
