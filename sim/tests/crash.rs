@@ -192,7 +192,8 @@ fn random_script(seed: u64, ops: usize) -> (Disk, Reference) {
             }
             _ => {
                 let file = dice.roll(files.len());
-                let (offset, bytes) = (dice.roll(10), vec![100 + step as u8; 1 + dice.roll(6)]);
+                let end = files[file].len().expect("len") as usize;
+                let (offset, bytes) = (dice.roll(10).min(end), vec![100 + step as u8; 1 + dice.roll(6)]);
                 files[file].write_at(offset as u64, &bytes).expect("write");
                 reference.pending.push(Pending::Write { file, offset, bytes });
             }

@@ -6,7 +6,7 @@ use common::{
     HandMade, SEGMENT_BYTES, durable_file, first_record, frame, hand_made, header, manifest, open_frame, record, segment, spare,
     write_manifest,
 };
-use wal_engine::format::constants::DATA_START;
+use wal_engine::format::constants::{DATA_START, MANIFEST_LEN};
 use wal_engine::format::control::How;
 use wal_engine::format::frame::Kind;
 use wal_engine::names::FileName;
@@ -139,6 +139,7 @@ fn a_manifest_whose_name_is_not_durable_is_found() {
     let disk = Disk::new(1);
     let storage = disk.storage();
     let file = storage.create(FileName::Manifest).expect("create");
+    file.fill_zeros(MANIFEST_LEN as u64).expect("fill");
     write_manifest(&file, &manifest(1, 1, 1, 64));
     file.sync().expect("sync");
     disk.acknowledge(1);
