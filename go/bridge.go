@@ -118,7 +118,10 @@ func (o *Options) c() (C.wal_options_t, error) {
 		options.recycle_segments = C.WAL_RECYCLE_NONE
 	}
 	if o.NoThread {
-		options.option_flags = C.WAL_OPTION_NO_THREAD
+		options.option_flags |= C.WAL_OPTION_NO_THREAD
+	}
+	if o.Direct {
+		options.option_flags |= C.WAL_OPTION_DIRECT
 	}
 	options.directory_mode = C.uint32_t(o.DirectoryMode.Perm())
 	options.file_mode = C.uint32_t(o.FileMode.Perm())

@@ -219,6 +219,17 @@
  * the writer dies and the log is opened again, live readers go on without a break.
  *
  *
+ * DIRECT WRITES
+ *
+ * WAL_OPTION_DIRECT writes segments past the system's cache (O_DIRECT), in whole blocks of 4096
+ * bytes. It makes a durable append of up to 256 KiB faster on most disks, the more so the fewer
+ * threads append at once, and leaves the cache to others. What it asks for: Linux, a file system
+ * that can (WAL_E_INVALID otherwise, at opening), WAL_SYNC_ALWAYS or WAL_SYNC_BATCH, and 264 KiB
+ * of memory. What it costs: a replay that follows close behind the end, and a live reader, read
+ * from the disk what they would have found in the cache. Nothing else changes: the files are the
+ * same, and a log may be opened so one time and otherwise the next.
+ *
+ *
  * YOUR OWN FILE LAYER
  *
  * A host whose files are not the system's gives wal_options_t a wal_storage_t: functions that do
@@ -418,6 +429,7 @@ typedef struct wal_cursor wal_cursor_t;
 
 /* Options: option_flags */
 #define WAL_OPTION_NO_THREAD 1  /* Start no background thread. */
+#define WAL_OPTION_DIRECT    2  /* Write past the system's cache: see DIRECT WRITES at the top. */
 
 /* Options: other special values */
 #define WAL_RECYCLE_NONE UINT32_MAX        /* As recycle_segments: keep none. */

@@ -266,6 +266,9 @@ impl Caller {
         if options.directory_mode != 0 || options.file_mode != 0 {
             return Err(invalid("directory_mode and file_mode are for the system's files: they must be 0 with a storage"));
         }
+        if options.is_direct() {
+            return Err(invalid("WAL_OPTION_DIRECT is for the system's files: a storage has its own cache or none"));
+        }
         Ok(Some(local))
     }
 

@@ -19,11 +19,18 @@ pub(crate) enum Files {
 }
 
 impl Files {
-    /// The directory `path`, of the host's file layer if there is one. With `create`, one that is missing is made.
-    pub(crate) fn open(storage: Option<&WalStorage>, path: &CStr, create: bool, modes: Modes) -> Result<Files, Error> {
+    /// The directory `path`, of the host's file layer if there is one. With `create`, one that is missing is made;
+    /// with `direct`, segments are written past the system's cache.
+    pub(crate) fn open(storage: Option<&WalStorage>, path: &CStr, create: bool, modes: Modes, direct: bool) -> Result<Files, Error> {
         match storage {
             Some(storage) => HostDirectory::open(storage, path, create).map(Files::Host),
-            None => Directory::open(path, create, modes).map(Files::System),
+            None => {
+                let mut directory = Directory::open(path, create, modes)?;
+                if direct {
+                    directory.write_past_cache()?;
+                }
+                Ok(Files::System(directory))
+            }
         }
     }
 }

@@ -200,7 +200,7 @@ pub unsafe extern "C" fn wal_inspect(
 fn inspect(caller: &Caller, path: &CStr, options: &WalOptions, full: bool, each: &mut dyn FnMut(&Error)) -> Result<Report, Error> {
     let config = options.config()?;
     config.checked()?;
-    let files = Files::open(caller.storage(options)?.as_ref(), path, false, options.modes()?)?;
+    let files = Files::open(caller.storage(options)?.as_ref(), path, false, options.modes()?, false)?;
     log::inspect(&files, &config, full, each)
 }
 

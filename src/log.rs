@@ -53,7 +53,7 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const WalOptions
         fork::watch().map_err(|io| io.in_directory("the system has no memory to tell the log of forks"))?;
         let generation = fork::generation();
         let listener = Callback::of(&options, name)?;
-        let files = Files::open(storage.as_ref(), path, create, modes)?;
+        let files = Files::open(storage.as_ref(), path, create, modes, options.is_direct())?;
         let engine = Log::open_heard(files, &config, listener)?;
         caller.put(out, room.fill(Wal::new(engine, name, generation)));
         Ok(WAL_OK)

@@ -40,6 +40,8 @@ pub const WAL_OPEN_LIVE: u32 = 8;
 /// ## Options: option_flags
 /// Start no background thread.
 pub const WAL_OPTION_NO_THREAD: u32 = 1;
+/// Write past the system's cache: see DIRECT WRITES at the top.
+pub const WAL_OPTION_DIRECT: u32 = 2;
 
 /// ## Options: other special values
 /// As recycle_segments: keep none.
@@ -160,7 +162,15 @@ impl WalOptions {
             flags if flags & LIVE == WAL_OPEN_LIVE => return Err(invalid("open_flags: WAL_OPEN_LIVE needs WAL_OPEN_READ_ONLY")),
             _ => return Err(invalid("open_flags: WAL_OPEN_NEW contradicts the others")),
         };
-        check::flags(self.option_flags, WAL_OPTION_NO_THREAD, "option_flags has unknown bits")?;
+        check::flags(self.option_flags, WAL_OPTION_NO_THREAD | WAL_OPTION_DIRECT, "option_flags has unknown bits")?;
+        if self.is_direct() {
+            if matches!(sync_mode, SyncMode::Os | SyncMode::None) {
+                return Err(invalid("WAL_OPTION_DIRECT is for logs that sync what they write: it needs WAL_SYNC_ALWAYS or WAL_SYNC_BATCH"));
+            }
+            if self.open_flags & WAL_OPEN_READ_ONLY != 0 {
+                return Err(invalid("WAL_OPTION_DIRECT is about writing, which WAL_OPEN_READ_ONLY excludes"));
+            }
+        }
         if self.reserved != [0; 7] || self.reserved_2 != 0 || !self.reserved_3.is_null() {
             return Err(invalid("options->reserved must be 0"));
         }
@@ -177,6 +187,11 @@ impl WalOptions {
             background: self.option_flags & WAL_OPTION_NO_THREAD == 0,
             slow_sync_us: self.slow_sync_us,
         })
+    }
+
+    /// Whether segments are written past the system's cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.option_flags & WAL_OPTION_DIRECT != 0
     }
 
     /// Permissions of what is created. The owner must be able to use it.
@@ -274,10 +289,27 @@ mod tests {
         assert!(what(|options| options.open_flags = 8).contains("open_flags"));
         assert!(what(|options| options.open_flags = WAL_OPEN_NEW | WAL_OPEN_EXISTING).contains("WAL_OPEN_NEW"));
         assert!(what(|options| options.open_flags = WAL_OPEN_NEW | WAL_OPEN_READ_ONLY).contains("WAL_OPEN_NEW"));
-        assert!(what(|options| options.option_flags = 2).contains("option_flags"));
+        assert!(what(|options| options.option_flags = 4).contains("option_flags"));
         assert!(what(|options| options.reserved[6] = 1).contains("reserved"));
         assert!(what(|options| options.reserved_2 = 1).contains("reserved"));
         assert!(what(|options| options.reserved_3 = core::ptr::dangling_mut()).contains("reserved"));
+    }
+
+    #[test]
+    fn direct_writes_are_for_writers_that_sync() {
+        let direct = |change: fn(&mut WalOptions)| {
+            config(|options| {
+                options.option_flags = WAL_OPTION_DIRECT;
+                change(options);
+            })
+            .map_err(|error| error.what.contains("WAL_OPTION_DIRECT"))
+        };
+        assert!(direct(|_| {}).is_ok());
+        assert!(direct(|options| options.sync_mode = WAL_SYNC_BATCH).is_ok());
+        assert_eq!(direct(|options| options.sync_mode = WAL_SYNC_OS), Err(true));
+        assert_eq!(direct(|options| options.sync_mode = WAL_SYNC_NONE), Err(true));
+        assert_eq!(direct(|options| options.open_flags = WAL_OPEN_READ_ONLY), Err(true));
+        assert_eq!(direct(|options| options.open_flags = WAL_OPEN_READ_ONLY | WAL_OPEN_LIVE), Err(true));
     }
 
     #[test]

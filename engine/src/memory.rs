@@ -2,6 +2,7 @@
 //! the log allocates is had here, or by `try_reserve`, and a refusal is an error like any other.
 
 use core::any::Any;
+use core::fmt;
 use core::marker::PhantomData;
 use core::mem::forget;
 use core::ops::Deref;
@@ -150,6 +151,12 @@ impl<T> Clone for Shared<T> {
     fn clone(&self) -> Shared<T> {
         count_up(&self.common().strong);
         Shared { common: self.common, owns: PhantomData }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
     }
 }
 

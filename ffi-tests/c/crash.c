@@ -60,6 +60,7 @@ static void expect_refusal_or_everything(const char *dir, const char *copy, cons
   wal_options_t options = defaults();
   wal_t *wal = NULL;
   options.store_seq = store > 0 ? store : WAL_STORE_EMPTY;
+  options = as_asked(&options);
   err_clear();
   wal_status_t status = wal_open(copy, &options, &wal, &err);
   if (status == WAL_OK) {

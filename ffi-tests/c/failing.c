@@ -346,6 +346,7 @@ static unsigned run_with_fault(const char *log, unsigned nth, int error_number, 
   uint64_t acknowledged[2 * RECORDS] = {0}, last = 0, floor = 0, n = 0;
   bool refused[RECORDS + 1] = {false};
   options.option_flags = WAL_OPTION_NO_THREAD;
+  options = as_asked(&options);
   fault_fail(CALL_ANY, nth, error_number, for_good);
   err_clear();
   wal_status_t status = wal_open(log, &options, &wal, &err);

@@ -89,10 +89,20 @@ wal_options_t segments_of(uint64_t bytes)
   return options;
 }
 
+wal_options_t as_asked(const wal_options_t *options)
+{
+  wal_options_t asked = options != NULL ? *options : defaults();
+  bool syncs = asked.sync_mode == WAL_SYNC_ALWAYS || asked.sync_mode == WAL_SYNC_BATCH;
+  bool writes = (asked.open_flags & WAL_OPEN_READ_ONLY) == 0;
+  if (getenv("WAL_TEST_DIRECT") != NULL && syncs && writes && asked.storage == NULL) asked.option_flags |= WAL_OPTION_DIRECT;
+  return asked;
+}
+
 wal_t *open_log(const char *dir, const wal_options_t *options)
 {
+  wal_options_t asked = as_asked(options);
   wal_t *wal = NULL;
-  OK(wal_open(dir, options, &wal, &err));
+  OK(wal_open(dir, &asked, &wal, &err));
   CHECK(wal != NULL);
   return wal;
 }

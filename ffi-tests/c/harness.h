@@ -91,6 +91,11 @@ void status_at(wal_status_t actual, wal_status_t expected, const char *text, con
 /* ---- Logs ---- */
 
 wal_options_t defaults(void);
+
+/* The options as they are (NULL: defaults), or, where WAL_TEST_DIRECT is set, with WAL_OPTION_DIRECT if they allow it: the same tests then try another way
+ * to the disk. */
+wal_options_t as_asked(const wal_options_t *options);
+
 wal_options_t segments_of(uint64_t bytes);
 
 wal_t *open_log(const char *dir, const wal_options_t *options);

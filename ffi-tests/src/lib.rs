@@ -71,6 +71,7 @@ pub const RUNNER: Program<'static> = Program {
         "disk.c",
         "storage.c",
         "layers.c",
+        "direct.c",
     ],
     arguments: &[],
 };
@@ -452,6 +453,13 @@ fn run_in(place: &str, program: Program<'_>, library: Library, tmp: &str, test: 
 pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str) {
     let printed = run_in(&memory(tmp), program, library, tmp, test);
     printed.lines().filter(|line| line.starts_with("tally: ")).for_each(|line| println!("{line}"));
+}
+
+/// Runs one C test against the shared library, on the disk, whose logs write past the system's cache where they can.
+pub fn run_direct(tmp: &str, test: &str) {
+    let runner = build(RUNNER, Shared, tmp);
+    let dir = Path::new(tmp).join(format!("direct.{test}").to_lowercase());
+    run(&[], &[("WAL_TEST_DIRECT", "1")], &runner, test, &scratch(&dir));
 }
 
 /// Runs one C test against the static archive, on the disk.

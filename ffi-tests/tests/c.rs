@@ -239,6 +239,14 @@ c_tests! {
         a_cut_or_lost_manifest_is_written_from_its_end,
         a_live_reader_whose_file_is_gone_hears_of_a_gap,
     }
+    direct {
+        segments_are_written_past_the_cache_and_nothing_else_is,
+        records_of_every_size_come_back_from_memory_and_from_disk,
+        a_log_may_be_opened_one_way_and_the_other,
+        where_it_cannot_be_done_opening_says_so_and_leaves_nothing,
+        it_is_for_writers_that_sync_to_the_systems_files,
+        live_readers_see_what_went_past_the_cache,
+    }
     watching {
         a_logs_life_is_told_in_order,
         a_recovery_is_told,

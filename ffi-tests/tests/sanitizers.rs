@@ -76,6 +76,7 @@ groups! {
     live,
     storage,
     layers,
+    direct,
 }
 
 #[test]

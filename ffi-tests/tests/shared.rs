@@ -34,6 +34,7 @@ shared! {
     live: "live",
     storage: "storage",
     layers: "layers",
+    direct: "direct",
 }
 
 fn run_group(group: &str) {

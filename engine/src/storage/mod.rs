@@ -100,7 +100,9 @@ pub trait File: Send + Sync + 'static {
     /// Fills `buf` from `offset` on; returns less than its length only where the file ends.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, IoError>;
 
-    /// Writes all of `bytes` at `offset`, which is at most the file's length, extending the file if it must. Not durable before `sync`. On an error any part may have been written.
+    /// Writes all of `bytes` at `offset`, which is at most the file's length, extending the file if it must. Not durable before `sync`. On an error any
+    /// part may have been written. In a segment, what follows `bytes` and was never written through this value may be zero afterwards, as far as
+    /// the next multiple of 4096.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError>;
 
     /// Makes the file `size` bytes long, every byte zero and its block allocated and written, so that overwriting it later needs no space.

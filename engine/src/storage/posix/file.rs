@@ -6,7 +6,9 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU8;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::direct::Stage;
 use super::wide::{self, Stat};
+use crate::memory::Shared;
 use crate::names::FileName;
 use crate::storage::{File, IoError, IoKind};
 
@@ -155,11 +157,28 @@ pub(super) fn sync_everything(fd: RawFd) -> Result<(), IoError> {
 #[derive(Debug)]
 pub struct PlainFile {
     fd: OwnedFd,
+    past_cache: Option<PastCache>,
+}
+
+/// How a file is written past the system's cache.
+#[derive(Debug)]
+struct PastCache {
+    /// The same file once more: whether the cache is used is a property of a descriptor.
+    fd: OwnedFd,
+    stage: Shared<Stage>,
+    /// Its number there.
+    number: u64,
 }
 
 impl PlainFile {
     pub(super) fn new(fd: OwnedFd) -> PlainFile {
-        PlainFile { fd }
+        PlainFile { fd, past_cache: None }
+    }
+
+    /// The same, written past the cache. `direct` is another descriptor of the same file.
+    pub(super) fn past_cache(self, direct: OwnedFd, stage: Shared<Stage>) -> PlainFile {
+        let number = stage.enter();
+        PlainFile { past_cache: Some(PastCache { fd: direct, stage, number }), ..self }
     }
 
     fn raw(&self) -> RawFd {
@@ -182,26 +201,31 @@ impl PlainFile {
     fn reserve(&self, _size: u64) -> Result<(), IoError> {
         Ok(())
     }
+}
 
-    /// Writes `len` bytes from `bytes` at `offset`.
-    ///
-    /// # Safety
-    /// `bytes` points to that many readable bytes, which nobody writes meanwhile.
-    unsafe fn write_raw(&self, offset: u64, bytes: *const u8, len: usize) -> Result<(), IoError> {
-        let mut done = 0;
-        while done < len {
-            let at = position(offset.saturating_add(done as u64))?;
-            let count = (len - done).min(MAX_TRANSFER_BYTES);
-            // SAFETY: `done + count <= len`, so all of it is the caller's readable bytes.
-            let written = retry(|| unsafe { wide::pwrite(self.raw(), bytes.add(done).cast(), count, at) }).map_err(from_errno)?;
-            match usize::try_from(written) {
-                // Not an answer that a plain file gives for a non-empty write; trying again could go on for ever.
-                Ok(0) | Err(_) => return Err(IoError { kind: IoKind::Other, os_error: 0 }),
-                Ok(written) => done += written,
-            }
+/// Writes `len` bytes from `bytes` at `offset`.
+///
+/// # Safety
+/// `bytes` points to that many readable bytes, which nobody writes meanwhile.
+unsafe fn write_raw(fd: RawFd, offset: u64, bytes: *const u8, len: usize) -> Result<(), IoError> {
+    let mut done = 0;
+    while done < len {
+        let at = position(offset.saturating_add(done as u64))?;
+        let count = (len - done).min(MAX_TRANSFER_BYTES);
+        // SAFETY: `done + count <= len`, so all of it is the caller's readable bytes.
+        let written = retry(|| unsafe { wide::pwrite(fd, bytes.add(done).cast(), count, at) }).map_err(from_errno)?;
+        match usize::try_from(written) {
+            // Not an answer that a plain file gives for a non-empty write; trying again could go on for ever.
+            Ok(0) | Err(_) => return Err(IoError { kind: IoKind::Other, os_error: 0 }),
+            Ok(written) => done += written,
         }
-        Ok(())
     }
+    Ok(())
+}
+
+fn write_slice(fd: RawFd, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a slice is readable and cannot change while it is borrowed.
+    unsafe { write_raw(fd, offset, bytes.as_ptr(), bytes.len()) }
 }
 
 /// A byte offset as the operating system takes it.
@@ -230,8 +254,18 @@ impl File for PlainFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        // SAFETY: a slice is readable and cannot change while it is borrowed.
-        unsafe { self.write_raw(offset, bytes.as_ptr(), bytes.len()) }
+        if let Some(PastCache { fd, stage, number }) = &self.past_cache
+            && let Some(written) = stage.write(
+                *number,
+                offset,
+                bytes,
+                |offset, block| self.read_at(offset, block),
+                |offset, blocks| write_slice(fd.as_raw_fd(), offset, blocks),
+            )
+        {
+            return written;
+        }
+        write_slice(self.raw(), offset, bytes)
     }
 
     fn fill_zeros(&self, size: u64) -> Result<(), IoError> {
@@ -242,7 +276,7 @@ impl File for PlainFile {
         while offset < size {
             let count = usize::try_from(size - offset).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
             // SAFETY: `count` bytes of a static array as long as `ZEROS_BYTES`, whose elements are bytes in memory and never stored to.
-            unsafe { self.write_raw(offset, ZEROS.as_ptr().cast(), count)? };
+            unsafe { write_raw(self.raw(), offset, ZEROS.as_ptr().cast(), count)? };
             offset += count as u64;
         }
         Ok(())
@@ -271,6 +305,17 @@ pub(super) fn open_directory(base: RawFd, path: &CStr) -> Result<OwnedFd, i32> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: a string that ends with a zero byte.
     let fd = retry(|| unsafe { wide::openat(base, path.as_ptr(), flags) })?;
+    // SAFETY: just opened, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a file without a name in `directory`, which is gone when it is closed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn open_nameless(directory: RawFd, flags: libc::c_int) -> Result<OwnedFd, i32> {
+    let flags = flags | libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+    let mode: libc::c_uint = 0o600;
+    // SAFETY: a string that ends with a zero byte; the mode has the type that a variadic call passes it as.
+    let fd = retry(|| unsafe { wide::openat(directory, c".".as_ptr(), flags, mode) })?;
     // SAFETY: just opened, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

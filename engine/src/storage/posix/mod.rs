@@ -5,6 +5,7 @@
 //! a process may; a refusal is an error.
 
 mod clock;
+mod direct;
 mod file;
 pub mod fork;
 mod thread;
@@ -17,11 +18,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use self::clock::unix_time_us;
-use self::file::{EntryName, errno, is_same, open_at, open_directory, retry, stat, stat_at, sync_everything};
+use self::direct::Stage;
+use self::file::{EntryName, errno, is_same, open_at, open_directory, open_nameless, retry, stat, stat_at, sync_everything};
 pub use self::file::{PlainFile, from_errno};
 use self::fork::LockDescriptor;
 pub use self::thread::Thread;
-use crate::error::Error;
+use crate::error::{Code, Error};
+use crate::memory::Shared;
 use crate::names::FileName;
 use crate::storage::{Access, IoError, IoKind, LockKind, Storage};
 
@@ -63,6 +66,8 @@ impl Modes {
 pub struct Directory {
     fd: OwnedFd,
     file_mode: u32,
+    /// What segments are written from past the system's cache, if they are.
+    stage: Option<Shared<Stage>>,
     /// Last, so that it is given back last.
     lock: OnceLock<LockDescriptor>,
 }
@@ -78,7 +83,7 @@ impl Directory {
             }
             opened => (opened.map_err(cannot_open)?, false),
         };
-        let directory = Directory { fd, file_mode: modes.file(), lock: OnceLock::new() };
+        let directory = Directory { fd, file_mode: modes.file(), stage: None, lock: OnceLock::new() };
         if create && (made || directory.has_no_log()) {
             directory.sync_name(made)?;
         }
@@ -120,6 +125,41 @@ impl Directory {
 
     fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// From now on segments are written past the system's cache: for those who sync what they write. Refused where the system or the file system has no
+    /// way to do so; that is found out without leaving anything behind.
+    pub fn write_past_cache(&mut self) -> Result<(), Error> {
+        if self.refuses_direct() {
+            let what = "WAL_OPTION_DIRECT: files in this directory cannot be written past the system's cache; open the log without it";
+            return Err(Error::new(Code::Invalid, what).in_directory().os(libc::EINVAL));
+        }
+        self.stage = Some(Shared::new(Stage::new()?)?);
+        Ok(())
+    }
+
+    /// Whether opening a file for that is an invalid argument here. What cannot be found out is for the opening of the first segment to say.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn refuses_direct(&self) -> bool {
+        let refusal = match open_at(self.fd(), FileName::Manifest, libc::O_RDONLY | libc::O_DIRECT, 0) {
+            Err(IoError { kind: IoKind::NotFound, .. }) => open_nameless(self.raw(), libc::O_DIRECT).err(),
+            opened => opened.err().map(|error| error.os_error),
+        };
+        refusal == Some(libc::EINVAL)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn refuses_direct(&self) -> bool {
+        true
+    }
+
+    /// `file`, just opened under `name` to be written, as this directory writes files.
+    fn past_cache(&self, name: FileName, file: OwnedFd) -> Result<PlainFile, IoError> {
+        let plain = PlainFile::new(file);
+        let (Some(stage), FileName::Segment(_) | FileName::Spare(_)) = (&self.stage, name) else { return Ok(plain) };
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let plain = plain.past_cache(open_at(self.fd(), name, libc::O_WRONLY | libc::O_DIRECT, 0)?, stage.clone());
+        Ok(plain)
     }
 
     /// Opens and locks a lock file; `None` if its name meanwhile belongs to another file, or to none, so that the lock means nothing.
@@ -222,15 +262,15 @@ impl Storage for Directory {
     }
 
     fn create(&self, name: FileName) -> Result<PlainFile, IoError> {
-        open_at(self.fd(), name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, self.file_mode).map(PlainFile::new)
+        let file = open_at(self.fd(), name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, self.file_mode)?;
+        self.past_cache(name, file)
     }
 
     fn open(&self, name: FileName, access: Access) -> Result<PlainFile, IoError> {
-        let flags = match access {
-            Access::Read => libc::O_RDONLY,
-            Access::Write => libc::O_RDWR,
-        };
-        open_at(self.fd(), name, flags, 0).map(PlainFile::new)
+        match access {
+            Access::Read => open_at(self.fd(), name, libc::O_RDONLY, 0).map(PlainFile::new),
+            Access::Write => self.past_cache(name, open_at(self.fd(), name, libc::O_RDWR, 0)?),
+        }
     }
 
     fn rename(&self, from: FileName, to: FileName) -> Result<(), IoError> {

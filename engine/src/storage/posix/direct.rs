@@ -1,0 +1,290 @@
+//! Writing past the system's cache: whole blocks, from memory that begins at a multiple of one.
+//!
+//! Frames end anywhere, blocks do not. So the last block that was written is kept, and is written again with what follows it. Behind the last byte of a
+//! write, what its block held is lost, and zeros are there instead, unless that block was the one that is kept: a log writes forwards, and what lies
+//! in front of it is worth nothing. Reading goes through the cache, which the system keeps in step.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::memory;
+use crate::storage::IoError;
+
+/// What offsets, lengths and addresses are multiples of: as much as any device asks for.
+pub(super) const BLOCK_BYTES: usize = 4096;
+/// Largest write, in bytes. What is larger goes through the cache: to copy it here costs more than to go past the cache saves.
+const STAGED_BYTES: usize = 256 << 10;
+
+/// The memory that a directory's files are written from.
+#[derive(Debug)]
+pub(super) struct Stage {
+    inner: Mutex<Staged>,
+    files: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Staged {
+    memory: Vec<u8>,
+    /// Where in `memory` the first block begins.
+    skew: usize,
+    /// The file and the offset of the block that stands first, if one does.
+    held: Option<(u64, u64)>,
+}
+
+impl Stage {
+    pub(super) fn new() -> Result<Stage> {
+        let memory = memory::zeroed(STAGED_BYTES + 2 * BLOCK_BYTES, "no memory to write past the system's cache from")?;
+        let skew = memory.as_ptr().align_offset(BLOCK_BYTES);
+        Ok(Stage { inner: Mutex::new(Staged { memory, skew, held: None }), files: AtomicU64::new(0) })
+    }
+
+    /// A number for a file that was opened.
+    pub(super) fn enter(&self) -> u64 {
+        self.files.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes `bytes` at `offset` of `file`, and the rest of the blocks that they begin and end in. `read` reads a block, `write` writes blocks. `None` if this
+    /// write is not one for here.
+    pub(super) fn write(
+        &self,
+        file: u64,
+        offset: u64,
+        bytes: &[u8],
+        read: impl FnOnce(u64, &mut [u8]) -> core::result::Result<usize, IoError>,
+        write: impl FnOnce(u64, &[u8]) -> core::result::Result<(), IoError>,
+    ) -> Option<core::result::Result<(), IoError>> {
+        let mut staged = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Staged { memory, skew, held } = &mut *staged;
+        let into_block = (offset % BLOCK_BYTES as u64) as usize;
+        let first = offset - into_block as u64;
+        if bytes.len() > STAGED_BYTES {
+            // What is kept of this file would not be what it holds.
+            *held = held.filter(|(holder, _)| *holder != file);
+            return None;
+        }
+        let blocks = memory.get_mut(*skew..)?;
+        if *held != Some((file, first)) {
+            let block = blocks.get_mut(..BLOCK_BYTES)?;
+            let got = if into_block > 0 {
+                *held = None;
+                match read(first, block) {
+                    Ok(got) => got,
+                    Err(io) => return Some(Err(io)),
+                }
+            } else {
+                0
+            };
+            block.get_mut(got..)?.fill(0);
+        }
+        let end = into_block + bytes.len();
+        let padded = end.next_multiple_of(BLOCK_BYTES);
+        blocks.get_mut(into_block..end)?.copy_from_slice(bytes);
+        if padded > BLOCK_BYTES {
+            blocks.get_mut(end..padded)?.fill(0);
+        }
+        let written = write(first, blocks.get(..padded)?);
+        match written {
+            Ok(()) => {
+                let last = padded - BLOCK_BYTES;
+                blocks.copy_within(last..padded, 0);
+                *held = Some((file, first + last as u64));
+            }
+            // What stands in front of `offset` is what was written before, and what stands there on the disk may be anything.
+            Err(_) => {
+                blocks.get_mut(into_block..BLOCK_BYTES)?.fill(0);
+                *held = Some((file, first));
+            }
+        }
+        Some(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::IoKind;
+
+    const BLOCK: u64 = BLOCK_BYTES as u64;
+    const EIO: IoError = IoError { kind: IoKind::Other, os_error: 5 };
+
+    /// A disk of whole blocks, and how often it was asked.
+    struct Disk {
+        bytes: Vec<u8>,
+        reads: usize,
+        writes: Vec<(u64, usize)>,
+    }
+
+    impl Disk {
+        /// Full of what blocks held before.
+        fn new(blocks: usize) -> Disk {
+            Disk { bytes: vec![0xEE; blocks * BLOCK_BYTES], reads: 0, writes: Vec::new() }
+        }
+
+        fn write(&mut self, stage: &Stage, file: u64, offset: u64, bytes: &[u8]) -> Option<core::result::Result<(), IoError>> {
+            let Disk { bytes: disk, reads, writes } = self;
+            let disk = core::cell::RefCell::new(disk);
+            stage.write(
+                file,
+                offset,
+                bytes,
+                |at, block| {
+                    *reads += 1;
+                    block.copy_from_slice(&disk.borrow()[at as usize..][..BLOCK_BYTES]);
+                    Ok(BLOCK_BYTES)
+                },
+                |at, blocks| {
+                    assert!(at.is_multiple_of(BLOCK) && blocks.len().is_multiple_of(BLOCK_BYTES) && !blocks.is_empty());
+                    assert_eq!(blocks.as_ptr().align_offset(BLOCK_BYTES), 0);
+                    writes.push((at, blocks.len()));
+                    disk.borrow_mut()[at as usize..][..blocks.len()].copy_from_slice(blocks);
+                    Ok(())
+                },
+            )
+        }
+    }
+
+    fn pattern(from: u64, len: usize) -> Vec<u8> {
+        (from..from + len as u64).map(|at| (at % 251) as u8).collect()
+    }
+
+    /// As a log writes: one piece behind the other, of any length.
+    #[test]
+    fn pieces_end_up_one_behind_the_other() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(200);
+        let mut at = 0;
+        for number in 0..300u64 {
+            let len = (1 + number * number * 37 % 5000) as usize;
+            assert_eq!(disk.write(&stage, 1, at, &pattern(at, len)), Some(Ok(())));
+            at += len as u64;
+            let end = at.next_multiple_of(BLOCK) as usize;
+            assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize), "piece {number}");
+            assert!(disk.bytes[at as usize..end].iter().all(|&byte| byte == 0), "piece {number}: what is behind it in its block");
+            assert!(disk.bytes[end..].iter().all(|&byte| byte == 0xEE), "piece {number}: the blocks behind it");
+        }
+        assert_eq!((disk.reads, disk.writes.len()), (0, 300));
+    }
+
+    #[test]
+    fn a_piece_that_begins_a_block_needs_no_read() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(4);
+        assert_eq!(disk.write(&stage, 1, BLOCK, &pattern(BLOCK, 2 * BLOCK_BYTES)), Some(Ok(())));
+        assert_eq!(disk.write(&stage, 1, 3 * BLOCK, &[7]), Some(Ok(())));
+        assert_eq!((disk.reads, disk.writes.as_slice()), (0, [(BLOCK, 2 * BLOCK_BYTES), (3 * BLOCK, BLOCK_BYTES)].as_slice()));
+    }
+
+    /// What is in front of a piece, as in a segment that is gone on with, is read once.
+    #[test]
+    fn a_piece_inside_a_block_keeps_what_is_beside_it() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(1);
+        for at in [64, 164] {
+            assert_eq!(disk.write(&stage, 1, at, &pattern(at, 100)), Some(Ok(())));
+        }
+        assert_eq!(disk.bytes[64..264], pattern(64, 200));
+        assert!(disk.bytes[..64].iter().chain(&disk.bytes[264..]).all(|&byte| byte == 0xEE));
+        assert_eq!(disk.reads, 1);
+    }
+
+    /// What lies behind a piece in a block that is known stays: only what nobody wrote becomes zero.
+    #[test]
+    fn a_piece_may_be_overwritten() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(2);
+        assert_eq!(disk.write(&stage, 1, 0, &pattern(0, 5000)), Some(Ok(())));
+        assert_eq!(disk.write(&stage, 1, BLOCK + 10, &[0; 20]), Some(Ok(())));
+        let mut expected = pattern(0, 5000);
+        expected[BLOCK_BYTES + 10..][..20].fill(0);
+        assert_eq!(disk.bytes[..5000], expected);
+        assert_eq!(disk.reads, 0);
+    }
+
+    #[test]
+    fn files_do_not_take_each_others_blocks() {
+        let stage = Stage::new().expect("memory");
+        let (mut one, mut other) = (Disk::new(2), Disk::new(2));
+        let (first, second) = (stage.enter(), stage.enter());
+        assert_ne!(first, second);
+        for at in [100, 200, 300] {
+            assert_eq!(one.write(&stage, first, at, &pattern(at, 100)), Some(Ok(())));
+            assert_eq!(other.write(&stage, second, at, &[9; 100]), Some(Ok(())));
+        }
+        assert_eq!(one.bytes[100..400], pattern(100, 300));
+        assert_eq!(other.bytes[100..400], [9; 300]);
+        assert_eq!((one.reads, other.reads), (3, 3));
+    }
+
+    #[test]
+    fn a_large_piece_is_left_to_others_and_what_follows_it_reads_its_end() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(STAGED_BYTES / BLOCK_BYTES + 3);
+        assert_eq!(disk.write(&stage, 1, 0, &pattern(0, 100)), Some(Ok(())));
+        let large = pattern(100, STAGED_BYTES + 1);
+        assert_eq!(disk.write(&stage, 1, 100, &large), None);
+        disk.bytes[100..][..large.len()].copy_from_slice(&large);
+        let end = 100 + large.len() as u64;
+        assert_eq!(disk.write(&stage, 1, end, &pattern(end, 50)), Some(Ok(())));
+        assert_eq!(disk.bytes[..end as usize + 50], pattern(0, end as usize + 50));
+        // Also where the next one begins in the block that was kept.
+        assert_eq!(disk.write(&stage, 1, 100, &large), None);
+        disk.bytes[60] = 1;
+        assert_eq!(disk.write(&stage, 1, 61, &[2]), Some(Ok(())));
+        assert_eq!(disk.bytes[60..62], [1, 2]);
+    }
+
+    #[test]
+    fn the_largest_piece_fits_wherever_it_begins() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(STAGED_BYTES / BLOCK_BYTES + 2);
+        let at = BLOCK - 1;
+        assert_eq!(disk.write(&stage, 1, at, &pattern(at, STAGED_BYTES)), Some(Ok(())));
+        assert_eq!(disk.bytes[at as usize..][..STAGED_BYTES], pattern(at, STAGED_BYTES));
+    }
+
+    /// A write that fails may have written anything; zeros over it keep what was in front of it, whatever the disk says now.
+    #[test]
+    fn after_a_failed_write_what_was_written_before_it_is_known() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(4);
+        assert_eq!(disk.write(&stage, 1, 0, &pattern(0, 300)), Some(Ok(())));
+        let failed = stage.write(1, 300, &[5; 6000], |_, _| unreachable!(), |_, _| Err(EIO));
+        assert_eq!(failed, Some(Err(EIO)));
+        disk.bytes.fill(0xDD);
+        assert_eq!(disk.write(&stage, 1, 300, &[0; 6000]), Some(Ok(())));
+        assert_eq!(disk.bytes[..300], pattern(0, 300));
+        assert!(disk.bytes[300..2 * BLOCK_BYTES].iter().all(|&byte| byte == 0));
+        assert_eq!(disk.reads, 0);
+    }
+
+    #[test]
+    fn after_a_failed_read_nothing_is_written_and_nothing_is_known() {
+        let stage = Stage::new().expect("memory");
+        let failed = stage.write(1, 300, &[5; 60], |_, _| Err(EIO), |_, _| unreachable!());
+        assert_eq!(failed, Some(Err(EIO)));
+        let mut disk = Disk::new(1);
+        assert_eq!(disk.write(&stage, 1, 300, &[5; 60]), Some(Ok(())));
+        assert_eq!((disk.reads, disk.bytes[299], disk.bytes[300]), (1, 0xEE, 5));
+    }
+
+    /// A file that ends inside the block has nothing there.
+    #[test]
+    fn a_short_read_leaves_zeros() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(1);
+        assert_eq!(disk.write(&stage, 2, 0, &[3; BLOCK_BYTES - 1]), Some(Ok(())));
+        let mut seen = Vec::new();
+        let read = |_, block: &mut [u8]| {
+            block[..5].fill(1);
+            Ok(5)
+        };
+        let write = |_, blocks: &[u8]| {
+            seen = blocks.to_vec();
+            Ok(())
+        };
+        assert_eq!(stage.write(1, 100, &[2; 4], read, write), Some(Ok(())));
+        assert_eq!((&seen[..5], &seen[100..104]), ([1; 5].as_slice(), [2; 4].as_slice()));
+        assert!(seen[5..100].iter().chain(&seen[104..]).all(|&byte| byte == 0));
+    }
+}
