@@ -538,9 +538,9 @@ static void append_half_and_die(void *context)
   options.option_flags = WAL_OPTION_NO_THREAD;
   wal_t *wal = open_log(context, &options);
   fill_to(wal, wal_last_seq(wal) + 3, 100);
-  /* The next write of the record is cut short. */
-  fault_die(CALL_WRITE, 1, 64);
-  fill_to(wal, wal_last_seq(wal) + 1, 500);
+  /* The next write of the record is cut short, also if it begins where the block does. */
+  fault_die(CALL_WRITE, 1, 4096);
+  fill_to(wal, wal_last_seq(wal) + 1, 5000);
 }
 
 static void torn_records_pile_up_without_harm(const char *dir)

@@ -5,8 +5,9 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -455,11 +456,21 @@ pub fn run_against(program: Program<'_>, library: Library, tmp: &str, test: &str
     printed.lines().filter(|line| line.starts_with("tally: ")).for_each(|line| println!("{line}"));
 }
 
-/// Runs one C test against the shared library, on the disk, whose logs write past the system's cache where they can.
+/// Whether files in `dir` can be written past the system's cache.
+fn takes_direct_writes(dir: &Path) -> bool {
+    let path = dir.join("probe");
+    let probed = File::create(&path).and_then(|_| OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&path));
+    probed.is_ok() && fs::remove_file(path).is_ok()
+}
+
+/// Runs one C test against the shared library, with logs that write past the system's cache where the test allows it. In memory if that can be done
+/// there, which depends on the system's age.
 pub fn run_direct(tmp: &str, test: &str) {
     let runner = build(RUNNER, Shared, tmp);
-    let dir = Path::new(tmp).join(format!("direct.{test}").to_lowercase());
-    run(&[], &[("WAL_TEST_DIRECT", "1")], &runner, test, &scratch(&dir));
+    let name = format!("direct.{test}").to_lowercase();
+    let in_memory = scratch(&Path::new(&memory(tmp)).join(&name));
+    let dir = if takes_direct_writes(&in_memory) { in_memory } else { scratch(&Path::new(tmp).join(name)) };
+    run(&[], &[("WAL_TEST_DIRECT", "1")], &runner, test, &dir);
 }
 
 /// Runs one C test against the static archive, on the disk.

@@ -1,4 +1,4 @@
-//! The C tests about writing, with logs that write past the system's cache. The files are on the disk: what memory file systems do says little about it.
+//! The C tests about writing, with logs that write past the system's cache.
 
 use wal_ffi_tests::{Library, RUNNER, build, list, run_direct};
 
