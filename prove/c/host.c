@@ -2,7 +2,7 @@
  * A host that runs scripts against libwal.so while a recorder (record.c) is preloaded, and tells it what it was promised. It is the one of
  * prove/src/host.rs, with the same steps, the same bytes and the same account, but on real files, through the C ABI.
  *
- * Each line of its input is a script: the directory of the log; the sync mode (a, b, o, n); whether forgotten segments are recycled (r, -); how damage is
+ * Each line of its input is a script: the directory of the log; the sync mode (a, b, o, n; a capital letter: with direct writes); whether forgotten segments are recycled (r, -); how damage is
  * met (s: strict, p: prefix); who makes the directory (l: the log, h: the host, e: it exists); the number of the call at which the first process dies,
  * 0 for none; and the steps, a letter each. A script ends with a close. Every life of the host is a process of its own.
  */
@@ -11,6 +11,7 @@
 #include "record.h"
 #include "wal.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -223,10 +224,11 @@ static void run(char *line)
   if (sscanf(line, "%511s %c %c %c %c %llu %63s", dir, &mode, &recycling, &recovery, &maker, &death, steps) < 6) fail("no such script");
   wal_options_init(&options, sizeof options);
   options.segment_size = 4096;
-  options.sync_mode = mode == 'a' ? WAL_SYNC_ALWAYS : mode == 'b' ? WAL_SYNC_BATCH : mode == 'o' ? WAL_SYNC_OS : WAL_SYNC_NONE;
+  char small = (char)tolower(mode);
+  options.sync_mode = small == 'a' ? WAL_SYNC_ALWAYS : small == 'b' ? WAL_SYNC_BATCH : small == 'o' ? WAL_SYNC_OS : WAL_SYNC_NONE;
   options.recycle_segments = recycling == 'r' ? 0 : WAL_RECYCLE_NONE;
   options.recovery = recovery == 'p' ? WAL_RECOVER_PREFIX : WAL_RECOVER_STRICT;
-  options.option_flags = WAL_OPTION_NO_THREAD;
+  options.option_flags = WAL_OPTION_NO_THREAD | (small != mode ? WAL_OPTION_DIRECT : 0);
   mark(MARK_SCRIPT, (uint64_t)maker, 0, 0);
   if (maker == 'h' && mkdir(dir, 0700) != 0) fail("mkdir");
   /* "-" stands for no steps. */

@@ -178,7 +178,8 @@ EXPORT void record_full(void)
 static int open_and_record(int fd, const char *path, int flags, mode_t mode)
 {
   bool recorded = enter((flags & O_CREAT) != 0);
-  int result = real_openat(fd, path, flags, mode);
+  /* Not every place for the files of a recording can do without a cache; whether one was asked for is on record. */
+  int result = real_openat(fd, path, flags & ~O_DIRECT, mode);
   if (recorded && result >= 0) put((record_t){CALL_OPEN, fd, result, (uint64_t)flags, 0, 0, 0, 0}, path, NULL, NULL, 0);
   leave();
   return result;

@@ -10,10 +10,13 @@ use wal_engine::names::FileName;
 use wal_engine::storage::{Access, File, IoError, IoKind, Storage};
 use wal_sim::{Disk, Mark, Point, SimFile, SimStorage, Trace};
 
-use super::script::{LOG_DIR, O_CREAT, O_TRUNC, Record, Recording, Told};
+use super::script::{LOG_DIR, O_CREAT, O_DIRECT, O_TRUNC, Record, Recording, Told};
 use crate::host::{History, Known, Promised, value_of};
 
 const AT_FDCWD: i32 = -100;
+/// Where writes past the cache begin and end.
+const BLOCK: u64 = 4096;
+const SECTOR: usize = 512;
 /// Marks of the simulated disk: the number of the moment that begins, and that of the record that comes.
 const MOMENT: u32 = 100;
 const RECORD: u32 = 101;
@@ -71,7 +74,8 @@ impl Replayed {
 enum Opened {
     Directory,
     Parent,
-    File(SimFile),
+    /// Whether it is written past the system's cache.
+    File(SimFile, bool),
 }
 
 struct Replay<'a> {
@@ -135,9 +139,21 @@ impl Replay<'_> {
 
     fn file(&self, fd: i32) -> &SimFile {
         match self.opened.get(&fd) {
-            Some(Opened::File(file)) => file,
+            Some(Opened::File(file, _)) => file,
             _ => panic!("descriptor {fd} is no file of the log's"),
         }
+    }
+
+    /// What a write of whole blocks changes. The rest is there already, and the cache of the system writes it again in the same way: whole blocks are all
+    /// that a disk takes.
+    fn changed<'a>(&self, fd: i32, offset: u64, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), IoError> {
+        let mut there = vec![0; bytes.len()];
+        let read = self.file(fd).read_at(offset, &mut there)?;
+        assert_eq!(read, there.len(), "a write past the cache reaches behind the end of its file");
+        let differs = |(new, old): (&u8, &u8)| new != old;
+        let first = bytes.iter().zip(&there).position(differs).unwrap_or(bytes.len());
+        let end = bytes.iter().zip(&there).rposition(differs).map_or(first, |last| last + 1);
+        Ok((offset + first as u64, &bytes[first..end]))
     }
 
     fn in_log(&self, directory: i32) {
@@ -156,7 +172,14 @@ impl Replay<'_> {
                 self.opened.remove(fd);
             }
             Record::MakeDirectory { path } => assert!(path == LOG_DIR, "the directory {path} was made"),
-            Record::Write { fd, offset, bytes } => self.file(*fd).write_at(*offset, bytes)?,
+            Record::Write { fd, offset, bytes } => {
+                let direct = matches!(self.opened.get(fd), Some(Opened::File(_, true)));
+                // A write that was made to fail ends between sectors.
+                let in_blocks = offset.is_multiple_of(BLOCK) && bytes.len().is_multiple_of(SECTOR);
+                assert!(in_blocks || !direct, "{} bytes at {offset} were written past the cache", bytes.len());
+                let (offset, bytes) = if direct { self.changed(*fd, *offset, bytes)? } else { (*offset, bytes.as_slice()) };
+                self.file(*fd).write_at(offset, bytes)?;
+            }
             Record::Allocate { fd, mode, offset, len } => {
                 assert!((*mode, *offset) == (0, 0), "space was allocated in a way that is not understood");
                 // Of an empty file: its size, and zeros.
@@ -164,7 +187,7 @@ impl Replay<'_> {
             }
             Record::Sync { skipped: true, .. } => self.out.skipped += 1,
             Record::Sync { fd, .. } => match self.opened.get(fd) {
-                Some(Opened::File(file)) => file.sync()?,
+                Some(Opened::File(file, _)) => file.sync()?,
                 Some(Opened::Directory) => self.storage.sync_dir()?,
                 Some(Opened::Parent) => {
                     self.moment.named = true;
@@ -198,9 +221,10 @@ impl Replay<'_> {
         }
         let name = file_name(name);
         match self.storage.open(name, Access::Write) {
-            Err(IoError { kind: IoKind::NotFound, .. }) if flags & O_CREAT != 0 => self.storage.create(name).map(Opened::File),
-            opened => opened.map(Opened::File),
+            Err(IoError { kind: IoKind::NotFound, .. }) if flags & O_CREAT != 0 => self.storage.create(name),
+            opened => opened,
         }
+        .map(|file| Opened::File(file, flags & O_DIRECT != 0))
     }
 
     fn told(&mut self, told: Told) {

@@ -28,6 +28,8 @@ pub enum Maker {
 #[derive(Clone, Debug)]
 pub struct Script {
     pub mode: SyncMode,
+    /// Whether segments are written past the system's cache.
+    pub direct: bool,
     pub recycle: bool,
     pub recovery: Recovery,
     pub maker: Maker,
@@ -41,7 +43,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(mode: SyncMode, recycle: bool, steps: &str) -> Script {
-        Script { mode, recycle, recovery: Recovery::Strict, maker: Maker::Log, die_at: 0, steps: steps.into(), base: None }
+        Script { mode, direct: false, recycle, recovery: Recovery::Strict, maker: Maker::Log, die_at: 0, steps: steps.into(), base: None }
     }
 
     /// The configuration with which the simulated disk is opened.
@@ -56,6 +58,7 @@ impl Script {
             SyncMode::Os => 'o',
             SyncMode::None => 'n',
         };
+        let mode = if self.direct { mode.to_ascii_uppercase() } else { mode };
         let recycling = if self.recycle { 'r' } else { '-' };
         let recovery = if self.recovery == Recovery::Prefix { 'p' } else { 's' };
         let maker = match (&self.base, self.maker) {
@@ -195,6 +198,7 @@ impl Record {
 
 pub const O_CREAT: u64 = 0o100;
 pub const O_TRUNC: u64 = 0o1000;
+pub const O_DIRECT: u64 = 0o40000;
 
 /// What stands in records for the path of the log's directory, which is another in every run.
 pub const LOG_DIR: &str = "LOG";

@@ -19,7 +19,8 @@ use crate::host::STEPS;
 const CHUNK: usize = 64;
 /// What makes a log of several segments, with one forgotten.
 const SEGMENTS: &str = "rrah";
-const MODES: [SyncMode; 3] = [SyncMode::Always, SyncMode::Os, SyncMode::None];
+/// When an append returns, and whether segments are written past the system's cache.
+const WAYS: [(SyncMode, bool); 4] = [(SyncMode::Always, false), (SyncMode::Always, true), (SyncMode::Os, false), (SyncMode::None, false)];
 
 /// Scripts that share a configuration and a beginning, so that they have states in common.
 type Group = Vec<Script>;
@@ -31,13 +32,13 @@ fn all_behind(prefix: &str, len: usize) -> Vec<String> {
     })
 }
 
-/// All scripts of `len` calls, from nothing and from a log of several segments, in three modes, with and without recycling.
+/// All scripts of `len` calls, from nothing and from a log of several segments, in all ways, with and without recycling.
 fn all(len: usize) -> Vec<Group> {
     let mut groups = Vec::new();
-    for mode in MODES {
+    for (mode, direct) in WAYS {
         for recycle in [true, false] {
             for prefix in ["", SEGMENTS] {
-                groups.push(all_behind(prefix, len).iter().map(|steps| Script::new(mode, recycle, steps)).collect());
+                groups.push(all_behind(prefix, len).iter().map(|steps| Script { direct, ..Script::new(mode, recycle, steps) }).collect());
             }
         }
     }
@@ -47,8 +48,8 @@ fn all(len: usize) -> Vec<Group> {
 /// What no script of calls alone leads to: processes that die between calls, a directory that the host makes, writes that fail half-way, a lost manifest.
 fn special() -> Vec<Group> {
     let mut groups = Vec::new();
-    for mode in MODES {
-        let script = |steps: &str| Script::new(mode, true, steps);
+    for (mode, direct) in WAYS {
+        let script = |steps: &str| Script { direct, ..Script::new(mode, true, steps) };
         groups.push(["a", "r", "b"].map(|steps| Script { maker: Maker::Host, ..script(steps) }).to_vec());
         groups.push(
             [
@@ -84,8 +85,9 @@ fn special() -> Vec<Group> {
 /// The beginnings of which processes die at every call.
 fn mortal() -> Vec<Group> {
     let mut groups = Vec::new();
-    for (mode, recycle) in [(SyncMode::Always, true), (SyncMode::Os, false)] {
-        let scripts = ["ao", "rr", "bc", "rt", "rrahr", "rrcto", "rrahxr"].map(|steps| Script::new(mode, recycle, steps));
+    for (mode, recycle, direct) in [(SyncMode::Always, true, false), (SyncMode::Always, true, true), (SyncMode::Os, false, false)] {
+        let script = |steps| Script { direct, ..Script::new(mode, recycle, steps) };
+        let scripts = ["ao", "rr", "bc", "rt", "rrahr", "rrcto", "rrahxr"].map(script);
         groups.extend(scripts.map(|script| vec![script]));
     }
     groups.push(doomed());
@@ -251,9 +253,11 @@ fn try_group(tools: &Tools, group: &Group, budget: Budget, keep_every: u64) -> T
 }
 
 fn told(recording: &Recording, wrong: &str) -> String {
-    let Script { mode, recycle, maker, die_at, steps, base, .. } = &recording.script;
+    let Script { mode, direct, recycle, maker, die_at, steps, base, .. } = &recording.script;
     let from = if base.is_some() { ", from the state of a crash" } else { "" };
-    format!("{steps} in mode {mode:?}, recycling {recycle}, directory made by {maker:?}, death at call {die_at}{from}: {wrong}")
+    format!(
+        "{steps} in mode {mode:?}, past the cache {direct}, recycling {recycle}, directory made by {maker:?}, death at call {die_at}{from}: {wrong}"
+    )
 }
 
 /// What an opening gives back for a moment is still there for it on a full disk.
