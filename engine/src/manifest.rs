@@ -6,7 +6,7 @@ use crate::format::manifest_slot::Manifest;
 use crate::format::segment_header::BadHeader;
 use crate::memory;
 use crate::names::FileName;
-use crate::storage::{Access, File, IoError, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage, write_zeros};
 use crate::sync::Mutex;
 
 /// Length of one slot.
@@ -208,9 +208,7 @@ impl<F: File> ManifestFile<F> {
         let name = FileName::Manifest;
         current.tried = next.generation;
         // Not every storage lets a write begin behind the end.
-        let gap = offset.saturating_sub(current.len) as usize;
-        let written = if gap > 0 { self.file.write_at(current.len, &[0; SLOT_LEN][..gap]) } else { Ok(()) };
-        written
+        write_zeros(&self.file, current.len, offset)
             .and_then(|()| self.file.write_at(offset, &slot))
             .map_err(|io| InstallError { error: io.in_file(name, "cannot write the manifest").at(offset), is_final: false })?;
         current.len = current.len.max(offset + SLOT_LEN as u64);

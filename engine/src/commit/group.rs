@@ -9,11 +9,8 @@ use crate::events::Event;
 use crate::format::manifest_slot::Bound;
 use crate::names::FileName;
 use crate::seq::{self, Seq};
-use crate::storage::{File, IoError, Storage};
+use crate::storage::{File, IoError, Storage, write_zeros};
 use crate::sync::{Instant, Ordering};
-
-/// What a failed write is overwritten with.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl<S: Storage> Committer<S> {
     /// Returns once everything up to `seq` is durable; `seq::LAST` stands for everything appended so far.
@@ -293,7 +290,7 @@ impl<S: Storage> Committer<S> {
             drop(state);
             #[cfg(wal_plants)]
             let end = crate::plants::Mistake::RefusedRecordStays.or(from, end);
-            zeroed = zero(&*file, from, end).and_then(|()| file.sync()).is_ok();
+            zeroed = write_zeros(&*file, from, end).and_then(|()| file.sync()).is_ok();
             state = self.lock();
         }
         self.waiting_calls.fetch_sub(1, Ordering::SeqCst);
@@ -357,13 +354,4 @@ fn fate<F>(state: &State<F>, seq: Seq, reached: Seq) -> Fate {
 fn in_doubt<F>(error: Error, state: &State<F>) -> Error {
     let what = "writing or syncing the segment failed, and what was not synced before is in doubt; close the log and open it again";
     doubting(Error { code: Code::Failed, what, ..error }, state.failure)
-}
-
-fn zero<F: File>(file: &F, mut from: u64, end: u64) -> core::result::Result<(), IoError> {
-    while from < end {
-        let len = (end - from).min(ZEROS.len() as u64);
-        file.write_at(from, &ZEROS[..len as usize])?;
-        from += len;
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::format::pin::Pin;
 use crate::memory;
 use crate::names::FileName;
 use crate::seq::Seq;
-use crate::storage::{Access, File, IoError, IoKind, Storage};
+use crate::storage::{Access, File, IoError, IoKind, Storage, write_zeros};
 
 /// What a pin's file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,9 @@ pub(super) fn rewrite<S: Storage>(storage: &S, index: u32, before: &Pin, change:
     let offset = pin.generation % PIN_COPIES as u64 * PIN_PAGE_LEN as u64;
     // Damage may have cut the file, and not every storage lets a write begin behind the end.
     let len = file.len().map_err(|io| io.in_file(name, "cannot ask for the pin's size"))?;
-    let gap = offset.saturating_sub(len) as usize;
-    let filled = if gap > 0 { file.write_at(len, &[0; PIN_PAGE_LEN][..gap]) } else { Ok(()) };
-    filled.and_then(|()| file.write_at(offset, &copy)).map_err(|io| io.in_file(name, "cannot write the pin").at(offset))?;
+    write_zeros(&file, len, offset)
+        .and_then(|()| file.write_at(offset, &copy))
+        .map_err(|io| io.in_file(name, "cannot write the pin").at(offset))?;
     file.sync().map_err(|io| io.in_file(name, "cannot sync the pin: whether it was changed, only reading it again can say").at(offset))?;
     Ok(pin)
 }

@@ -117,6 +117,22 @@ pub trait File: Send + Sync + 'static {
     fn drop_cache(&self);
 }
 
+/// Zeros to write from.
+#[cfg(feature = "std")]
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Writes zeros from `from`, which is at most the file's length, up to `end`, in pieces of 64 KiB; nothing if `end` is not behind it. Not durable
+/// before `File::sync`. On an error any part may have been written.
+#[cfg(feature = "std")]
+pub fn write_zeros<F: File>(file: &F, mut from: u64, end: u64) -> Result<(), IoError> {
+    while from < end {
+        let len = (end - from).min(ZEROS.len() as u64);
+        file.write_at(from, &ZEROS[..len as usize])?;
+        from += len;
+    }
+    Ok(())
+}
+
 /// A log's directory. Any thread may call any method at any time.
 pub trait Storage: Send + Sync + 'static {
     /// Its files.
