@@ -10,15 +10,13 @@ use core::ffi::{CStr, c_char, c_void};
 use core::fmt::Write;
 use core::ptr::{NonNull, null_mut};
 use core::slice;
-use core::sync::atomic::AtomicU8;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use wal_engine::error::Error;
 use wal_engine::memory::{self, Shared};
 use wal_engine::names::FileName;
 use wal_engine::storage::posix::{self, from_errno};
-use wal_engine::storage::{Access, File, IoError, IoKind, LockKind, Storage};
+use wal_engine::storage::{Access, File, IoError, IoKind, LockKind, Storage, write_zeros};
 
 use crate::check::invalid;
 use crate::storage::{WAL_STORAGE_CREATE, WAL_STORAGE_READ_ONLY, WAL_STORAGE_SHARED, WalStorage, WalStorageEach};
@@ -30,13 +28,6 @@ const MAX_ERRNO: i64 = 4095;
 const MAX_TRANSFER_BYTES: usize = 1 << 30;
 /// The longest name that a directory may have an entry of.
 const MAX_NAME_LEN: usize = 255;
-/// How often, and how many microseconds apart, the pins' lock is asked for, as for the system's files.
-const PINS_ATTEMPTS: u32 = 5000;
-const PINS_PAUSE_US: u64 = 1000;
-
-const ZEROS_BYTES: usize = 1 << 16;
-/// Zeros to write from. Never written, yet atomic: what cannot change is stored in the library file.
-static ZEROS: [AtomicU8; ZEROS_BYTES] = [const { AtomicU8::new(0) }; ZEROS_BYTES];
 
 /// An answer that the header does not know.
 const NO_ANSWER: IoError = IoError { kind: IoKind::Other, os_error: libc::EPROTO };
@@ -200,13 +191,7 @@ impl Storage for HostDirectory {
             Err(IoError { kind: IoKind::Exists, .. }) if create => {}
             Err(error) => return Err(error),
         }
-        for _ in 0..PINS_ATTEMPTS {
-            match self.take_lock(FileName::Pins, 0) {
-                Err(IoError { kind: IoKind::Locked, .. }) => std::thread::sleep(Duration::from_micros(PINS_PAUSE_US)),
-                taken => return taken,
-            }
-        }
-        Err(IoError { kind: IoKind::Locked, os_error: libc::EAGAIN })
+        posix::wait_for_pins(|| self.take_lock(FileName::Pins, 0).map(Some))
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
@@ -339,29 +324,6 @@ impl Drop for HostFile {
     }
 }
 
-impl HostFile {
-    /// Writes `len` bytes from `bytes` at `offset`.
-    ///
-    /// # Safety
-    /// `bytes` points to that many readable bytes, which nobody writes meanwhile.
-    unsafe fn write_raw(&self, offset: u64, bytes: *const u8, len: usize) -> Result<(), IoError> {
-        let table = &*self.table;
-        let mut written = 0;
-        while written < len {
-            let at = offset.checked_add(written as u64).ok_or(from_errno(libc::EFBIG))?;
-            let most = (len - written).min(MAX_TRANSFER_BYTES);
-            // SAFETY: see the head of this file; `written + most <= len`, so all of it is the caller's readable bytes.
-            let answer = unsafe { (table.write)(table.context, self.handle.as_ptr(), at, bytes.add(written).cast(), most) };
-            match of_file(answer, most as u64)? {
-                // Trying again could go on for ever.
-                0 => return Err(NO_ANSWER),
-                more => written += more as usize,
-            }
-        }
-        Ok(())
-    }
-}
-
 // Out of line, so that a write to one of the system's files costs a comparison more and nothing else.
 impl File for HostFile {
     fn len(&self) -> Result<u64, IoError> {
@@ -389,19 +351,24 @@ impl File for HostFile {
 
     #[cold]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        // SAFETY: a slice is readable and cannot change while it is borrowed.
-        unsafe { self.write_raw(offset, bytes.as_ptr(), bytes.len()) }
+        let table = &*self.table;
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            let at = offset.checked_add(written as u64).ok_or(from_errno(libc::EFBIG))?;
+            let most = rest.len().min(MAX_TRANSFER_BYTES);
+            // SAFETY: see the head of this file; `rest` is readable and at least `most` bytes long.
+            let answer = unsafe { (table.write)(table.context, self.handle.as_ptr(), at, rest.as_ptr().cast(), most) };
+            match of_file(answer, most as u64)? {
+                // Trying again could go on for ever.
+                0 => return Err(NO_ANSWER),
+                more => written += more as usize,
+            }
+        }
+        Ok(())
     }
 
     fn fill_zeros(&self, size: u64) -> Result<(), IoError> {
-        let mut offset = 0;
-        while offset < size {
-            let len = usize::try_from(size - offset).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-            // SAFETY: `len` bytes of a static array as long as `ZEROS_BYTES`, whose elements are bytes in memory and never stored to.
-            unsafe { self.write_raw(offset, ZEROS.as_ptr().cast(), len)? };
-            offset += len as u64;
-        }
-        Ok(())
+        write_zeros(self, 0, size)
     }
 
     #[cold]

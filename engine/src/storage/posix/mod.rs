@@ -240,15 +240,7 @@ impl Storage for Directory {
 
     fn lock_pins(&self, create: bool) -> Result<PinsLock, IoError> {
         let flags = libc::O_RDWR | if create { libc::O_CREAT } else { 0 };
-        for _ in 0..PINS_ATTEMPTS {
-            match self.try_lock(FileName::Pins, flags, libc::LOCK_EX) {
-                Ok(Some(descriptor)) => return Ok(PinsLock { _descriptor: descriptor }),
-                Ok(None) => {}
-                Err(IoError { kind: IoKind::Locked, .. }) => std::thread::sleep(Duration::from_micros(PINS_PAUSE_US)),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(IoError { kind: IoKind::Locked, os_error: libc::EWOULDBLOCK })
+        wait_for_pins(|| self.try_lock(FileName::Pins, flags, libc::LOCK_EX)).map(|descriptor| PinsLock { _descriptor: descriptor })
     }
 
     fn list(&self, each: &mut dyn FnMut(FileName)) -> Result<(), IoError> {
@@ -303,6 +295,20 @@ impl Storage for Directory {
     fn random(&self, out: &mut [u8]) -> Result<(), IoError> {
         random(out)
     }
+}
+
+/// Asks for the pins' lock until `try_lock` has it, meets an error other than that somebody holds it, or has been asked often enough: then that is the
+/// error. `None` stands for a lock that meant nothing, which is asked for again at once.
+pub fn wait_for_pins<L>(mut try_lock: impl FnMut() -> Result<Option<L>, IoError>) -> Result<L, IoError> {
+    for _ in 0..PINS_ATTEMPTS {
+        match try_lock() {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) => {}
+            Err(IoError { kind: IoKind::Locked, .. }) => std::thread::sleep(Duration::from_micros(PINS_PAUSE_US)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(IoError { kind: IoKind::Locked, os_error: libc::EWOULDBLOCK })
 }
 
 /// Fills `out` with the system's random bytes.
