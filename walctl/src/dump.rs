@@ -9,7 +9,6 @@ use wal_engine::storage::posix::Directory;
 
 use crate::cli::Dump;
 use crate::failure::{Failure, Result, Verdict, shown};
-use crate::image::{self, is_image};
 use crate::output::{Output, count};
 use crate::pins;
 use crate::records::{Lines, hex_dump, json_line};
@@ -30,9 +29,6 @@ enum Form {
 }
 
 pub(crate) fn run(output: Output, what: &Dump) -> Result<Verdict> {
-    if is_image(&what.dir) {
-        return image::dump(output, what);
-    }
     let mut after = what.from.map_or(seq::OLDEST, |from| from - 1);
     if what.follow {
         return follow(output, what, after);

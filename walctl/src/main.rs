@@ -22,6 +22,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use failure::{Failure, Result, Verdict};
+use image::is_image;
 use output::Output;
 
 fn main() -> ExitCode {
@@ -40,8 +41,13 @@ fn main() -> ExitCode {
 
 fn run(output: Output, command: Command) -> Result<Verdict> {
     match command {
+        Command::Dump(what) if is_image(&what.dir) => image::dump(output, &what),
         Command::Dump(what) => dump::run(output, &what),
-        Command::Stat(what) => stat::run(output, &what),
+        Command::Stat(what) if what.prometheus => prometheus::run(&what.dirs),
+        Command::Stat(what) => {
+            stat::each(output, &what.dirs, |dir| if is_image(dir) { image::stat(output, dir) } else { stat::run(output, dir) })
+        }
+        Command::Verify(what) if is_image(&what.dir) => image::verify(output, &what.dir),
         Command::Verify(what) => verify::run(output, &what.dir),
         Command::Repair(what) => repair::run(output, &what),
         Command::Unpin(what) => pins::unpin(output, &what),

@@ -1,14 +1,15 @@
 //! The Prometheus text exposition format, version 0.0.4, for the textfile collector of node_exporter.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wal_engine::pins::PinInfo;
 
-use crate::failure::Result;
-use crate::output::hex;
+use crate::failure::{Result, Verdict};
+use crate::image::{is_image, refuse};
+use crate::output::{hex, print};
 use crate::pins;
-use crate::stat::{Found, Seen, undecided};
+use crate::stat::{Found, Seen, look, sum_up, undecided};
 
 /// A metric: its name, what it means, and its value for a log if that is known.
 type Metric = (&'static str, &'static str, fn(&Found) -> Option<u64>);
@@ -93,8 +94,17 @@ const PIN_METRICS: [PinMetric; 4] = [
     ("wal_log_pin_damaged", "Whether the pin's file is damaged; nothing is dropped then.", |info| u64::from(info.pin.is_none())),
 ];
 
+pub(crate) fn run(dirs: &[PathBuf]) -> Result<Verdict> {
+    if dirs.iter().any(|dir| is_image(dir)) {
+        refuse("--prometheus");
+    }
+    let found: Vec<(&Path, Result<Found>)> = dirs.iter().map(|dir| (dir.as_path(), look(dir))).collect();
+    print(&text(&found))?;
+    sum_up(found.into_iter().map(|(_, found)| found.map(|found| found.verdict())))
+}
+
 /// Every metric of every log, each metric's logs together, as the format wants it.
-pub(crate) fn text(logs: &[(&Path, Result<Found>)]) -> String {
+fn text(logs: &[(&Path, Result<Found>)]) -> String {
     let mut out = String::new();
     head(&mut out, "wal_log_up", "Whether the log could be looked at.");
     for (dir, found) in logs {

@@ -1,6 +1,6 @@
 //! `walctl stat`: where a log stands, without reading its records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wal_engine::config::{Config, LogId};
@@ -8,12 +8,9 @@ use wal_engine::error::{Code, Error};
 use wal_engine::log::{self, Report, inspect};
 use wal_engine::pins::PinInfo;
 
-use crate::cli::Stat;
 use crate::failure::{Failure, Result, Verdict, sentence, shown};
-use crate::image::{self, is_image};
 use crate::output::{Output, count, hex, number, print, print_json, print_table, size};
 use crate::pins;
-use crate::prometheus;
 use crate::source::{directory, files, live};
 use crate::verify::{damage_json, seqs};
 
@@ -53,24 +50,17 @@ pub(crate) fn look(dir: &Path) -> Result<Found> {
     Ok(Found { disk_bytes, seen, pins: pins::list(dir)? })
 }
 
-pub(crate) fn run(output: Output, what: &Stat) -> Result<Verdict> {
-    if what.prometheus {
-        if what.dirs.iter().any(|dir| is_image(dir)) {
-            image::refuse("--prometheus");
-        }
-        let found: Vec<(&Path, Result<Found>)> = what.dirs.iter().map(|dir| (dir.as_path(), look(dir))).collect();
-        print(&prometheus::text(&found))?;
-        return sum_up(found.into_iter().map(|(_, found)| found.map(|found| found.verdict())));
-    }
-    sum_up(what.dirs.iter().enumerate().map(|(at, dir)| {
+/// Tells of one log after the other by `tell`, an empty line between two.
+pub(crate) fn each(output: Output, dirs: &[PathBuf], mut tell: impl FnMut(&Path) -> Result<Verdict>) -> Result<Verdict> {
+    sum_up(dirs.iter().enumerate().map(|(at, dir)| {
         if at > 0 && !output.json {
             print("\n")?;
         }
-        if is_image(dir) { image::stat(output, dir) } else { tell(output, dir) }
+        tell(dir)
     }))
 }
 
-fn tell(output: Output, dir: &Path) -> Result<Verdict> {
+pub(crate) fn run(output: Output, dir: &Path) -> Result<Verdict> {
     let found = look(dir)?;
     if output.json {
         print_json(&as_json(dir, &found))?;
@@ -81,7 +71,7 @@ fn tell(output: Output, dir: &Path) -> Result<Verdict> {
 }
 
 /// The verdict about several logs. All are looked at; the last failure is told where a run ends, those before it here.
-fn sum_up(verdicts: impl Iterator<Item = Result<Verdict>>) -> Result<Verdict> {
+pub(crate) fn sum_up(verdicts: impl Iterator<Item = Result<Verdict>>) -> Result<Verdict> {
     let (mut all, mut failed) = (Verdict::Good, None);
     for verdict in verdicts {
         match verdict {
@@ -99,7 +89,7 @@ fn sum_up(verdicts: impl Iterator<Item = Result<Verdict>>) -> Result<Verdict> {
 }
 
 impl Found {
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         if self.damage().is_some() { Verdict::Damaged } else { Verdict::Good }
     }
 

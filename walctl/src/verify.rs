@@ -14,7 +14,6 @@ use wal_engine::log::{Report, inspect};
 use wal_engine::names::FileName;
 
 use crate::failure::{Failure, Result, Verdict, shown};
-use crate::image::{self, is_image};
 use crate::output::{Output, count, duration, print, print_json, print_table, right, size};
 use crate::source::{directory, files};
 
@@ -68,9 +67,6 @@ fn bytes_read() -> Option<u64> {
 }
 
 pub(crate) fn run(output: Output, dir: &Path) -> Result<Verdict> {
-    if is_image(dir) {
-        return image::verify(output, dir);
-    }
     let Found { report, damages } = look(dir)?;
     if output.json {
         print_json(&json!({
