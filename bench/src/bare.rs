@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, LockResult, Mutex};
 use std::time::{Duration, Instant};
 
 use crc32fast::Hasher;
@@ -117,7 +117,7 @@ impl Gathered {
 
     /// Returns when the record is on the disk; false when it is over.
     pub(crate) fn append(&self, value: &[u8]) -> io::Result<bool> {
-        let mut state = self.lock()?;
+        let mut state = sane(self.state.lock())?;
         state.arrived += 1;
         if state.arrived == self.of {
             state.file.append(value, self.of)?;
@@ -128,20 +128,21 @@ impl Gathered {
             self.woken.notify_all();
         } else {
             let turn = state.turn;
-            state = self.woken.wait_while(state, |state| state.turn == turn).map_err(|_| io::Error::other("a thread panicked"))?;
+            state = sane(self.woken.wait_while(state, |state| state.turn == turn))?;
         }
         Ok(!state.over)
     }
 
     /// How many records there are, and the file again.
     pub(crate) fn end(self) -> io::Result<(u64, Durable)> {
-        let state = self.state.into_inner().map_err(|_| io::Error::other("a thread panicked"))?;
+        let state = sane(self.state.into_inner())?;
         Ok((state.turn * self.of as u64, state.file))
     }
+}
 
-    fn lock(&self) -> io::Result<MutexGuard<'_, Gathering>> {
-        self.state.lock().map_err(|_| io::Error::other("a thread panicked"))
-    }
+/// What a lock gives, or that another thread panicked under it.
+fn sane<T>(locked: LockResult<T>) -> io::Result<T> {
+    locked.map_err(|_| io::Error::other("a thread panicked"))
 }
 
 /// Records copied into one buffer of 1 MiB under a lock that nobody else wants, written when it is full and never synced.
@@ -159,7 +160,7 @@ impl Buffered {
     #[inline]
     pub(crate) fn append(&self, value: &[u8]) -> io::Result<()> {
         let crc = crc32fast::hash(value);
-        let mut state = self.state.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+        let mut state = sane(self.state.lock())?;
         let (buffer, base, seq) = &mut *state;
         if buffer.len() + frame_len(value.len()) > BUFFER {
             if *base + buffer.len() as u64 > self.len {
