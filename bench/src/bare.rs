@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Condvar, LockResult, Mutex};
 use std::time::{Duration, Instant};
@@ -87,6 +87,50 @@ impl Durable {
         self.file.write_all_at(&self.frame, self.at)?;
         self.file.sync_data()?;
         self.at += self.frame.len() as u64;
+        Ok(())
+    }
+}
+
+/// One record after another, each written and synced, past the page cache: in whole blocks, the last of which is kept for the next record.
+pub(crate) struct PastCache {
+    file: File,
+    memory: Vec<u8>,
+    /// Where a block begins in `memory`.
+    skew: usize,
+    len: u64,
+    at: u64,
+}
+
+impl PastCache {
+    const BLOCK: usize = 4096;
+
+    /// Into a zero-filled file of `len` bytes, which is begun again when it is full.
+    pub(crate) fn new(path: &Path, len: usize) -> io::Result<PastCache> {
+        drop(zero_filled(path, len)?);
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
+        let memory = vec![0; 3 * Self::BLOCK];
+        let skew = memory.as_ptr().align_offset(Self::BLOCK);
+        Ok(PastCache { file, memory, skew, len: len as u64, at: 0 })
+    }
+
+    /// A record whose frame is shorter than a block.
+    pub(crate) fn append(&mut self, value: &[u8]) -> io::Result<()> {
+        let frame = frame_len(value.len());
+        if self.at + frame as u64 > self.len {
+            self.at = 0;
+        }
+        let blocks = &mut self.memory[self.skew..][..2 * Self::BLOCK];
+        let into = self.at as usize % Self::BLOCK;
+        blocks[into..][..FRAME_HEADER].copy_from_slice(&header(7, 0, crc32fast::hash(value), value.len() as u32, self.at));
+        blocks[into + FRAME_HEADER..][..value.len()].copy_from_slice(value);
+        let end = into + frame;
+        let padded = end.next_multiple_of(Self::BLOCK);
+        self.file.write_all_at(&blocks[..padded], self.at - into as u64)?;
+        self.file.sync_data()?;
+        if end >= Self::BLOCK {
+            blocks.copy_within(Self::BLOCK.., 0);
+        }
+        self.at += frame as u64;
         Ok(())
     }
 }

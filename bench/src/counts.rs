@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::abi::{self, Failure, Log, Options, Outcome, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_NONE, WAL_SYNC_OS};
+use crate::abi::{self, Failure, Log, Options, Outcome, WAL_OPTION_DIRECT, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_NONE, WAL_SYNC_OS};
 use crate::allocations;
 use crate::figures::{Goal, Table};
 use crate::place::Place;
@@ -27,8 +27,10 @@ struct Work {
     calls: &'static [(&'static str, u64)],
 }
 
-const WORKS: [Work; 5] = [
+const WORKS: [Work; 6] = [
     Work { name: "always", title: "1000 appends, WAL_SYNC_ALWAYS", calls: &[("pwrite64", APPENDS), ("fdatasync", APPENDS)] },
+    // The block that the last write ended in is known: nothing is read.
+    Work { name: "direct", title: "1000 appends, WAL_OPTION_DIRECT", calls: &[("pwrite64", APPENDS), ("fdatasync", APPENDS)] },
     Work {
         name: "batch",
         title: "1000 appends, WAL_SYNC_BATCH, 100 records",
@@ -103,6 +105,7 @@ fn mark() {
 pub(crate) fn child(work: &str, dir: &Path) -> Outcome<()> {
     let options = match work {
         "always" => abi::options(WAL_SYNC_ALWAYS),
+        "direct" => Options { option_flags: WAL_OPTION_DIRECT, ..abi::options(WAL_SYNC_ALWAYS) },
         "batch" => Options { batch_records: BATCH_RECORDS, batch_interval_us: 0, ..abi::options(WAL_SYNC_BATCH) },
         "os" | "replay" => abi::options(WAL_SYNC_OS),
         "none" => abi::options(WAL_SYNC_NONE),
@@ -113,6 +116,10 @@ pub(crate) fn child(work: &str, dir: &Path) -> Outcome<()> {
     log.append(&VALUE)?;
     log.sync()?;
     quiet(&log)?;
+    if work == "direct" {
+        // The preparation of a segment takes the place of the blocks that are kept: one append reads them again, and no further one.
+        log.append(&VALUE)?;
+    }
     let before = allocations::count();
     if work == "replay" {
         for _ in 1..APPENDS {

@@ -10,7 +10,7 @@ use crate::bare::{Durable, Gathered};
 use crate::figures::{Goal, Latencies, Pair, Table, rate, us};
 use crate::place::Place;
 
-const VALUE: [u8; 128] = [0x5A; 128];
+pub(crate) const VALUE: [u8; 128] = [0x5A; 128];
 /// Size of the bare loops' file.
 const FILE: usize = 32 << 20;
 
@@ -30,7 +30,7 @@ fn repeat(slice: Duration, times: &mut Latencies, mut body: impl FnMut() -> Outc
 }
 
 /// Measures two loops in turns.
-fn in_turns(
+pub(crate) fn in_turns(
     plan: &Plan,
     slice: Duration,
     mut ours: impl FnMut() -> Outcome<()>,
@@ -56,10 +56,10 @@ fn in_turns(
     Ok((pair, our_times.sorted(), limit_times.sorted()))
 }
 
-fn percentiles(table: &mut Table, ours: &Latencies, limit: &Latencies, goals: [(&str, f64, Goal); 3]) {
+pub(crate) fn percentiles(table: &mut Table, whose: &str, ours: &Latencies, limit: &Latencies, goals: [(&str, f64, Goal); 3]) {
     for (name, share, goal) in goals {
         let (our_us, limit_us) = (ours.us(share), limit.us(share));
-        table.row(&format!("   {name}, of the limit's"), &us(our_us), &us(limit_us), our_us / limit_us, goal);
+        table.row(&format!("   {name}, of {whose}"), &us(our_us), &us(limit_us), our_us / limit_us, goal);
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn one_thread(plan: &Plan, place: &Place, table: &mut Table) -> Outco
     let (pair, ours, limit) = in_turns(plan, slice, || log.append(&VALUE).map(drop), || Ok(bare.append(&VALUE, 1)?))?;
     table.row("W1 appends per second, of the limit", &rate(pair.ours()), &rate(pair.limit()), pair.ratio(), Goal::AtLeast(0.97));
     let goals = [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(1.15)), ("p99.9", 0.999, Goal::None)];
-    percentiles(table, &ours, &limit, goals);
+    percentiles(table, "the limit's", &ours, &limit, goals);
     let durable = log.stat()?;
     if durable.durable_seq != durable.last_seq || durable.last_seq != ours.0.len() as u64 + 50 {
         return Err(abi::Failure(format!("W1: {} records, {} of them durable", durable.last_seq, durable.durable_seq)));
@@ -95,19 +95,25 @@ pub(crate) fn rotating(plan: &Plan, place: &Place, table: &mut Table) -> Outcome
     let rotations = log.stat()?.rotations;
     let title = format!("W1r the same across {rotations} rotations");
     table.row(&title, &rate(pair.ours()), &rate(pair.limit()), pair.ratio(), Goal::None);
-    percentiles(table, &ours, &limit, [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::None), ("p99.9", 0.999, Goal::AtMost(1.2))]);
+    percentiles(
+        table,
+        "the limit's",
+        &ours,
+        &limit,
+        [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::None), ("p99.9", 0.999, Goal::AtMost(1.2))],
+    );
     log.close()
 }
 
 /// What `count` threads did together.
-struct Together {
-    per_second: f64,
+pub(crate) struct Together {
+    pub(crate) per_second: f64,
     longest_us: f64,
     /// The thread that did least, of the mean.
     least: f64,
 }
 
-fn together(log: &Log, count: usize, slice: Duration) -> Outcome<Together> {
+pub(crate) fn together(log: &Log, count: usize, slice: Duration) -> Outcome<Together> {
     let start = Barrier::new(count + 1);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..count)

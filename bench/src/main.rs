@@ -22,6 +22,7 @@ mod callgrind;
 mod charts;
 mod counts;
 mod crossing;
+mod direct;
 mod durable;
 mod figures;
 mod latency;
@@ -132,6 +133,10 @@ fn run() -> Outcome<()> {
     if wanted("w2") {
         table.begin("w2");
         durable::many_threads(&plan, &place, &mut table)?;
+    }
+    if wanted("direct") {
+        table.begin("direct");
+        direct::measure(&plan, &place, &mut table)?;
     }
     if wanted("w3") {
         table.begin("w3");

@@ -1,8 +1,8 @@
 //! Writing past the system's cache: whole blocks, from memory that begins at a multiple of one.
 //!
-//! Frames end anywhere, blocks do not. So the last block that was written is kept, and is written again with what follows it. Behind the last byte of a
-//! write, what its block held is lost, and zeros are there instead, unless that block was the one that is kept: a log writes forwards, and what lies
-//! in front of it is worth nothing. Reading goes through the cache, which the system keeps in step.
+//! Frames end anywhere, blocks do not. So the last two blocks that were written are kept, and are written again with what comes into them: two, because the
+//! zeros behind the frames may reach into the next one. Behind the last byte of a write, what a block held that was not kept is lost, and zeros are there
+//! instead: a log writes forwards, and what lies in front of it is worth nothing. Reading goes through the cache, which the system keeps in step.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,8 @@ use crate::storage::IoError;
 
 /// What offsets, lengths and addresses are multiples of: as much as any device asks for.
 pub(super) const BLOCK_BYTES: usize = 4096;
+/// How much is kept of what was written last.
+const KEPT_BYTES: usize = 2 * BLOCK_BYTES;
 /// Largest write, in bytes. What is larger goes through the cache: to copy it here costs more than to go past the cache saves.
 const STAGED_BYTES: usize = 256 << 10;
 
@@ -28,15 +30,23 @@ struct Staged {
     memory: Vec<u8>,
     /// Where in `memory` the first block begins.
     skew: usize,
-    /// The file and the offset of the block that stands first, if one does.
-    held: Option<(u64, u64)>,
+    kept: Option<Kept>,
+}
+
+/// Blocks that stand first in memory as they stand in a file.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    file: u64,
+    offset: u64,
+    len: usize,
 }
 
 impl Stage {
     pub(super) fn new() -> Result<Stage> {
-        let memory = memory::zeroed(STAGED_BYTES + 2 * BLOCK_BYTES, "no memory to write past the system's cache from")?;
+        // A write may begin at the end of one block and end at the beginning of another.
+        let memory = memory::zeroed(STAGED_BYTES + 3 * BLOCK_BYTES, "no memory to write past the system's cache from")?;
         let skew = memory.as_ptr().align_offset(BLOCK_BYTES);
-        Ok(Stage { inner: Mutex::new(Staged { memory, skew, held: None }), files: AtomicU64::new(0) })
+        Ok(Stage { inner: Mutex::new(Staged { memory, skew, kept: None }), files: AtomicU64::new(0) })
     }
 
     /// A number for a file that was opened.
@@ -55,47 +65,52 @@ impl Stage {
         write: impl FnOnce(u64, &[u8]) -> core::result::Result<(), IoError>,
     ) -> Option<core::result::Result<(), IoError>> {
         let mut staged = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Staged { memory, skew, held } = &mut *staged;
-        let into_block = (offset % BLOCK_BYTES as u64) as usize;
-        let first = offset - into_block as u64;
+        let Staged { memory, skew, kept } = &mut *staged;
+        let before = kept.take_if(|kept| kept.file == file);
         if bytes.len() > STAGED_BYTES {
-            // What is kept of this file would not be what it holds.
-            *held = held.filter(|(holder, _)| *holder != file);
             return None;
         }
         let blocks = memory.get_mut(*skew..)?;
-        if *held != Some((file, first)) {
-            let block = blocks.get_mut(..BLOCK_BYTES)?;
-            let got = if into_block > 0 {
-                *held = None;
+        let into_block = (offset % BLOCK_BYTES as u64) as usize;
+        let first = offset - into_block as u64;
+        // How much of the file from `first` on stands in memory.
+        let known = match before {
+            Some(before) if before.offset == first => before.len,
+            Some(before) if before.offset + BLOCK_BYTES as u64 == first && before.len == KEPT_BYTES => {
+                blocks.copy_within(BLOCK_BYTES..KEPT_BYTES, 0);
+                BLOCK_BYTES
+            }
+            _ if into_block == 0 => 0,
+            _ => {
+                *kept = None;
+                let block = blocks.get_mut(..BLOCK_BYTES)?;
                 match read(first, block) {
-                    Ok(got) => got,
+                    Ok(got) => block.get_mut(got..)?.fill(0),
                     Err(io) => return Some(Err(io)),
                 }
-            } else {
-                0
-            };
-            block.get_mut(got..)?.fill(0);
-        }
+                BLOCK_BYTES
+            }
+        };
         let end = into_block + bytes.len();
         let padded = end.next_multiple_of(BLOCK_BYTES);
         blocks.get_mut(into_block..end)?.copy_from_slice(bytes);
-        if padded > BLOCK_BYTES {
-            blocks.get_mut(end..padded)?.fill(0);
+        if padded > known {
+            blocks.get_mut(end.max(known)..padded)?.fill(0);
         }
         let written = write(first, blocks.get(..padded)?);
-        match written {
+        let stands = padded.max(known);
+        *kept = Some(match written {
             Ok(()) => {
-                let last = padded - BLOCK_BYTES;
-                blocks.copy_within(last..padded, 0);
-                *held = Some((file, first + last as u64));
+                let passed = stands.saturating_sub(KEPT_BYTES);
+                blocks.copy_within(passed..stands, 0);
+                Kept { file, offset: first + passed as u64, len: stands - passed }
             }
             // What stands in front of `offset` is what was written before, and what stands there on the disk may be anything.
             Err(_) => {
                 blocks.get_mut(into_block..BLOCK_BYTES)?.fill(0);
-                *held = Some((file, first));
+                Kept { file, offset: first, len: BLOCK_BYTES }
             }
-        }
+        });
         Some(written)
     }
 }
@@ -199,6 +214,29 @@ mod tests {
         expected[BLOCK_BYTES + 10..][..20].fill(0);
         assert_eq!(disk.bytes[..5000], expected);
         assert_eq!(disk.reads, 0);
+    }
+
+    /// The zeros behind frames may reach into the next block, and the next frame begins in front of them.
+    #[test]
+    fn a_piece_may_begin_in_the_block_before_the_last() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(40);
+        let mut at = 0;
+        for number in 0..1000u64 {
+            let len = (1 + number * 7 % 150) as usize;
+            let mut bytes = pattern(at, len);
+            bytes.resize(len + 24, 0);
+            assert_eq!(disk.write(&stage, 1, at, &bytes), Some(Ok(())));
+            at += len as u64;
+            assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize), "piece {number}");
+            let end = (at + 24).next_multiple_of(BLOCK) as usize;
+            assert!(disk.bytes[at as usize..end].iter().all(|&byte| byte == 0), "piece {number}");
+            assert!(disk.bytes[end..].iter().all(|&byte| byte == 0xEE), "piece {number}");
+        }
+        assert_eq!(disk.reads, 0);
+        // One block further back is not known any more.
+        assert_eq!(disk.write(&stage, 1, at - 2 * BLOCK, &[1]), Some(Ok(())));
+        assert_eq!(disk.reads, 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::direct::Stage;
@@ -168,6 +168,8 @@ struct PastCache {
     stage: Shared<Stage>,
     /// Its number there.
     number: u64,
+    /// Whether something went through the cache since the last sync: then all goes that way, lest the system have to clear the cache in between.
+    cached: AtomicBool,
 }
 
 impl PlainFile {
@@ -178,7 +180,7 @@ impl PlainFile {
     /// The same, written past the cache. `direct` is another descriptor of the same file.
     pub(super) fn past_cache(self, direct: OwnedFd, stage: Shared<Stage>) -> PlainFile {
         let number = stage.enter();
-        PlainFile { past_cache: Some(PastCache { fd: direct, stage, number }), ..self }
+        PlainFile { past_cache: Some(PastCache { fd: direct, stage, number, cached: AtomicBool::new(false) }), ..self }
     }
 
     fn raw(&self) -> RawFd {
@@ -254,16 +256,14 @@ impl File for PlainFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        if let Some(PastCache { fd, stage, number }) = &self.past_cache
-            && let Some(written) = stage.write(
-                *number,
-                offset,
-                bytes,
-                |offset, block| self.read_at(offset, block),
-                |offset, blocks| write_slice(fd.as_raw_fd(), offset, blocks),
-            )
+        if let Some(PastCache { fd, stage, number, cached }) = &self.past_cache
+            && !cached.load(Ordering::Relaxed)
         {
-            return written;
+            let read = |offset, block: &mut [u8]| self.read_at(offset, block);
+            if let Some(written) = stage.write(*number, offset, bytes, read, |offset, blocks| write_slice(fd.as_raw_fd(), offset, blocks)) {
+                return written;
+            }
+            cached.store(true, Ordering::Relaxed);
         }
         write_slice(self.raw(), offset, bytes)
     }
@@ -283,6 +283,9 @@ impl File for PlainFile {
     }
 
     fn sync(&self) -> Result<(), IoError> {
+        if let Some(past_cache) = &self.past_cache {
+            past_cache.cached.store(false, Ordering::Relaxed);
+        }
         sync_content(self.raw())
     }
 
