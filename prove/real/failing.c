@@ -127,11 +127,11 @@ static void tell_ledger(void *context, const message_t *message)
 static plan_t plan_for(const char *mode, uint64_t seed)
 {
   return (plan_t){
-      .sync_mode = is(mode, "always") ? WAL_SYNC_ALWAYS : WAL_SYNC_OS,
+      .sync_mode = is(mode, "os") ? WAL_SYNC_OS : WAL_SYNC_ALWAYS,
       .writers = MOST_WRITERS,
       .segment_size = SEGMENT_BYTES,
       .recycle_segments = seed % 2 == 0 ? WAL_RECYCLE_NONE : 0,
-      .option_flags = seed % 4 < 2 ? WAL_OPTION_NO_THREAD : 0,
+      .option_flags = (seed % 4 < 2 ? WAL_OPTION_NO_THREAD : 0) | (is(mode, "direct") ? WAL_OPTION_DIRECT : 0),
       .power = true,
       .expect_end = true,
   };

@@ -144,7 +144,7 @@ for fs in ext4 xfs btrfs; do
     # Where btrfs writes next is not known before.
     faults='file all flushes'
     if [ $fs = btrfs ]; then faults='all flushes'; fi
-    for mode in always os; do
+    for mode in always direct os; do
         for point in append rotate checkpoint truncate open threads; do
             for fault in $faults; do
                 break_and_check $mode $point "$fault"
@@ -152,7 +152,8 @@ for fs in ext4 xfs btrfs; do
         done
     done
     for ((round = 0; round < cuts; round++)); do
-        break_and_check "$([ $((round % 2)) = 0 ] && echo always || echo os)" threads cut
+        modes=(always direct os)
+        break_and_check "${modes[round % 3]}" threads cut
         cut_cases=$((cut_cases + 1))
     done
     umount "$work/fs"

@@ -45,6 +45,7 @@ enum {
 
 typedef struct {
   char dir[PATH_BYTES]; /* The log's. */
+  bool may_be_direct;   /* Whether logs can be there that write past the system's cache. */
   plan_t plan;
   ledger_t *ledger;
   uint64_t random;
@@ -222,18 +223,31 @@ static const char *name_of(uint32_t mode)
   return names[mode];
 }
 
+/* Whether files in `dir` can be written past the system's cache. */
+static bool takes_direct_writes(const char *dir)
+{
+  char path[PATH_BYTES];
+  if (snprintf(path, sizeof path, "%s/probe", dir) >= (int)sizeof path) give_up("the path is too long");
+  int file = open(path, O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+  if (file >= 0) close(file);
+  unlink(path);
+  return file >= 0;
+}
+
 static void new_log(judge_t *judge)
 {
   static const uint64_t sizes[] = {4096, 8192, 16384, LARGEST_SEGMENT};
   static const uint32_t modes[] = {WAL_SYNC_ALWAYS, WAL_SYNC_OS, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_OS, WAL_SYNC_NONE};
   remove_log(judge->dir);
   ledger_begin(judge->ledger, draw(&judge->random, UINT64_MAX));
+  uint32_t mode = modes[judge->logs % 6];
+  bool direct = judge->may_be_direct && (mode == WAL_SYNC_ALWAYS || mode == WAL_SYNC_BATCH) && draw(&judge->random, 2) == 0;
   judge->plan = (plan_t){
-      .sync_mode = modes[judge->logs % 6],
+      .sync_mode = mode,
       .writers = 1 + (uint32_t)draw(&judge->random, MOST_WRITERS),
       .segment_size = sizes[draw(&judge->random, 4)],
       .recycle_segments = draw(&judge->random, 4) == 0 ? WAL_RECYCLE_NONE : 0,
-      .option_flags = draw(&judge->random, 4) == 0 ? WAL_OPTION_NO_THREAD : 0,
+      .option_flags = (draw(&judge->random, 4) == 0 ? WAL_OPTION_NO_THREAD : 0) | (direct ? WAL_OPTION_DIRECT : 0),
   };
   judge->logs++;
 }
@@ -327,6 +341,7 @@ int main(int count, char **arguments)
   static judge_t judge;
   if (count < 3 || count > 4) give_up("killed DIR KILLS|MINUTESm [SEED]");
   if (mkdir(arguments[1], 0700) != 0 && errno != EEXIST) give_up("%s: %m", arguments[1]);
+  judge.may_be_direct = takes_direct_writes(arguments[1]);
   if (snprintf(judge.dir, sizeof judge.dir, "%s/log", arguments[1]) >= (int)sizeof judge.dir) give_up("the path is too long");
   uint64_t amount = strtoull(arguments[2], &rest, 10);
   bool minutes = strcmp(rest, "m") == 0;

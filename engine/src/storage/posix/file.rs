@@ -260,7 +260,14 @@ impl File for PlainFile {
             && !cached.load(Ordering::Relaxed)
         {
             let read = |offset, block: &mut [u8]| self.read_at(offset, block);
-            if let Some(written) = stage.write(*number, offset, bytes, read, |offset, blocks| write_slice(fd.as_raw_fd(), offset, blocks)) {
+            let write = |offset, blocks: &[u8]| {
+                write_slice(fd.as_raw_fd(), offset, blocks).inspect_err(|_| {
+                    // Some file systems (btrfs) also tell the next who syncs the file, which would be the next opening. Each descriptor is told by itself, so
+                    // that nothing is taken away from a sync of the other one.
+                    let _told_now = sync_content(fd.as_raw_fd());
+                })
+            };
+            if let Some(written) = stage.write(*number, offset, bytes, read, write) {
                 return written;
             }
             cached.store(true, Ordering::Relaxed);
