@@ -112,6 +112,35 @@ static void records_of_every_size_come_back_from_memory_and_from_disk(const char
   close_log(wal);
 }
 
+/* A batch too large for the log's buffers goes out value by value, and more than all multiples of 8 within a block are ends of values. */
+static void values_of_a_large_batch_may_end_where_blocks_do(const char *dir)
+{
+  enum { VALUES = 514, LEN = 4096 + 8 };
+  static wal_entry_t entries[VALUES];
+  static char values[VALUES][LEN];
+  wal_options_t options = direct();
+  options.segment_size = 4 << 20;
+  wal_t *wal = open_log(path_in(dir, "log"), &options);
+  wal_cursor_t *cursor = NULL;
+  wal_record_t record;
+  uint64_t last = 0;
+  for (unsigned i = 0; i < VALUES; i++) {
+    memset(values[i], (int)(1 + i % 255), LEN);
+    entries[i] = (wal_entry_t){.value = values[i], .value_len = LEN, .op = WAL_OP_PUT};
+  }
+  /* The table in front of the values ends in the middle of 8 bytes. */
+  entries[0].value_len = LEN - 4;
+  OK(wal_append_batch(wal, entries, VALUES, 0, &last, &err));
+  EQUAL(last, VALUES);
+  OK(wal_replay_open(wal, 0, 0, &cursor, &err));
+  for (unsigned i = 0; i < VALUES; i++) {
+    OK(wal_replay_next(cursor, &record, &err));
+    CHECK(record.value_len == entries[i].value_len && memcmp(record.value, values[i], record.value_len) == 0);
+  }
+  wal_replay_close(cursor);
+  close_log(wal);
+}
+
 static void a_log_may_be_opened_one_way_and_the_other(const char *dir)
 {
   const char *log = path_in(dir, "log");
@@ -230,6 +259,7 @@ static void live_readers_see_what_went_past_the_cache(const char *dir)
 const test_t direct_tests[] = {
     TEST(segments_are_written_past_the_cache_and_nothing_else_is),
     TEST(records_of_every_size_come_back_from_memory_and_from_disk),
+    TEST(values_of_a_large_batch_may_end_where_blocks_do),
     TEST(a_log_may_be_opened_one_way_and_the_other),
     TEST(where_it_cannot_be_done_opening_says_so_and_leaves_nothing),
     TEST(it_is_for_writers_that_sync_to_the_systems_files),

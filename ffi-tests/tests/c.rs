@@ -242,6 +242,7 @@ c_tests! {
     direct {
         segments_are_written_past_the_cache_and_nothing_else_is,
         records_of_every_size_come_back_from_memory_and_from_disk,
+        values_of_a_large_batch_may_end_where_blocks_do,
         a_log_may_be_opened_one_way_and_the_other,
         where_it_cannot_be_done_opening_says_so_and_leaves_nothing,
         it_is_for_writers_that_sync_to_the_systems_files,

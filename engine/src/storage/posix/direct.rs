@@ -64,15 +64,21 @@ impl Stage {
         read: impl FnOnce(u64, &mut [u8]) -> core::result::Result<usize, IoError>,
         write: impl FnOnce(u64, &[u8]) -> core::result::Result<(), IoError>,
     ) -> Option<core::result::Result<(), IoError>> {
+        if bytes.is_empty() {
+            return Some(Ok(()));
+        }
         let mut staged = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Staged { memory, skew, kept } = &mut *staged;
-        let before = kept.take_if(|kept| kept.file == file);
         if bytes.len() > STAGED_BYTES {
+            // What is kept of this file would not be what it holds.
+            let _lost = kept.take_if(|kept| kept.file == file);
             return None;
         }
-        let blocks = memory.get_mut(*skew..)?;
         let into_block = (offset % BLOCK_BYTES as u64) as usize;
         let first = offset - into_block as u64;
+        let blocks = memory.get_mut(*skew..)?;
+        // Nothing is kept until all of this is done.
+        let before = kept.take().filter(|kept| kept.file == file);
         // How much of the file from `first` on stands in memory.
         let known = match before {
             Some(before) if before.offset == first => before.len,
@@ -82,7 +88,6 @@ impl Stage {
             }
             _ if into_block == 0 => 0,
             _ => {
-                *kept = None;
                 let block = blocks.get_mut(..BLOCK_BYTES)?;
                 match read(first, block) {
                     Ok(got) => block.get_mut(got..)?.fill(0),
@@ -161,6 +166,20 @@ mod tests {
 
     fn pattern(from: u64, len: usize) -> Vec<u8> {
         (from..from + len as u64).map(|at| (at % 251) as u8).collect()
+    }
+
+    /// Between two large pieces of a frame nothing was gathered.
+    #[test]
+    fn nothing_is_written_of_nothing() {
+        let stage = Stage::new().expect("memory");
+        let mut disk = Disk::new(2);
+        assert_eq!(disk.write(&stage, 1, 0, &[]), Some(Ok(())));
+        assert_eq!(disk.write(&stage, 1, 0, &pattern(0, BLOCK_BYTES)), Some(Ok(())));
+        for at in [0, 7, BLOCK, BLOCK + 7] {
+            assert_eq!(disk.write(&stage, 1, at, &[]), Some(Ok(())));
+        }
+        assert_eq!((disk.reads, disk.writes.as_slice()), (0, [(0, BLOCK_BYTES)].as_slice()));
+        assert_eq!(disk.bytes[..BLOCK_BYTES], pattern(0, BLOCK_BYTES));
     }
 
     /// As a log writes: one piece behind the other, of any length.
