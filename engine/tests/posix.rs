@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::TryRecvError;
 
 use wal_engine::error::{Code, Place};
 use wal_engine::names::FileName;
@@ -26,9 +27,18 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Scratch {
+        Scratch::new_in(&std::env::temp_dir())
+    }
+
+    /// Where files can be written past the system's cache, as not all memory file systems can.
+    fn on_disk() -> Scratch {
+        Scratch::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    fn new_in(parent: &Path) -> Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("wal-posix-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         Scratch { path }
     }
@@ -372,6 +382,83 @@ fn a_file_that_may_not_grow_counts_as_a_full_disk() {
         0
     });
     assert_eq!(child.code(), 0);
+}
+
+/// A file that is written past the cache has two descriptors. Where there is one more and no second, nothing is left behind.
+#[test]
+fn a_file_for_which_descriptors_are_too_few_is_not_created() {
+    let scratch = Scratch::on_disk();
+    let path = scratch.path.clone();
+    // In a child, because the limit belongs to the whole process.
+    let child = Child::run(|| {
+        let mut directory = open(&path);
+        directory.write_past_cache().unwrap();
+        let next = fs::File::open(&path).unwrap().as_raw_fd();
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: room for the limit, which the first call fills.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+            limit.rlim_cur = next as libc::rlim_t + 1;
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+        }
+        if kind(directory.create(FileName::Spare(1))) != Some(IoKind::NoMemory) {
+            return 1;
+        }
+        if kind(directory.open(FileName::Spare(1), Access::Read)) != Some(IoKind::NotFound) {
+            return 2;
+        }
+        limit.rlim_cur += 1;
+        // SAFETY: an initialised limit.
+        unsafe { assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0) };
+        if directory.create(FileName::Spare(1)).is_err() { 3 } else { 0 }
+    });
+    assert_eq!(child.code(), 0);
+}
+
+/// The two descriptors of a file that is written past the cache are opened by name. Whoever gives the name to another file in between must not have the
+/// log write to one file and sync the other.
+#[test]
+fn a_file_is_written_past_the_cache_or_not_at_all() {
+    let scratch = Scratch::on_disk();
+    let mut directory = scratch.open();
+    directory.write_past_cache().unwrap();
+    let name = FileName::Segment(1);
+    let (one, other, third) = (scratch.at("one"), scratch.at("other"), scratch.at("third"));
+    for path in [&one, &other] {
+        fs::write(path, [0; 4096]).unwrap();
+    }
+    let segment = scratch.at(&name.to_string());
+    fs::hard_link(&one, &segment).unwrap();
+    let (running, stopped) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let stopped = stopped;
+            for path in [&one, &other].into_iter().cycle().take_while(|_| stopped.try_recv() == Err(TryRecvError::Empty)) {
+                fs::hard_link(path, &third).unwrap();
+                fs::rename(&third, &segment).unwrap();
+                // Of two names of one file neither replaces the other.
+                let _may_be_gone = fs::remove_file(&third);
+            }
+        });
+        let _until_here = running;
+        let mut met = 0;
+        for round in 0..50_000_u32 {
+            match directory.open(name, Access::Write) {
+                Ok(file) => {
+                    let mut read = [0; 4];
+                    file.write_at(0, &round.to_le_bytes()).unwrap();
+                    assert_eq!((file.read_at(0, &mut read), u32::from_le_bytes(read)), (Ok(4), round), "it was written elsewhere");
+                }
+                Err(error) => {
+                    assert_eq!(error.os_error, libc::ESTALE);
+                    met += 1;
+                }
+            }
+            if met == 10 {
+                break;
+            }
+        }
+    });
 }
 
 /// A tmpfs of 1 MiB on `path`, seen by this process alone, which must have one thread.

@@ -177,10 +177,13 @@ impl PlainFile {
         PlainFile { fd, past_cache: None }
     }
 
-    /// The same, written past the cache. `direct` is another descriptor of the same file.
-    pub(super) fn past_cache(self, direct: OwnedFd, stage: Shared<Stage>) -> PlainFile {
+    /// The same, written past the cache. `direct` is another descriptor of the same file; it was opened by name, which may have got another one meanwhile.
+    pub(super) fn past_cache(self, direct: OwnedFd, stage: Shared<Stage>) -> Result<PlainFile, IoError> {
+        if !is_same(&stat(self.raw())?, &stat(direct.as_raw_fd())?) {
+            return Err(from_errno(libc::ESTALE));
+        }
         let number = stage.enter();
-        PlainFile { past_cache: Some(PastCache { fd: direct, stage, number, cached: AtomicBool::new(false) }), ..self }
+        Ok(PlainFile { past_cache: Some(PastCache { fd: direct, stage, number, cached: AtomicBool::new(false) }), ..self })
     }
 
     fn raw(&self) -> RawFd {

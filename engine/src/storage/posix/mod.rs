@@ -158,7 +158,7 @@ impl Directory {
         let plain = PlainFile::new(file);
         let (Some(stage), FileName::Segment(_) | FileName::Spare(_)) = (&self.stage, name) else { return Ok(plain) };
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let plain = plain.past_cache(open_at(self.fd(), name, libc::O_WRONLY | libc::O_DIRECT, 0)?, stage.clone());
+        let plain = plain.past_cache(open_at(self.fd(), name, libc::O_WRONLY | libc::O_DIRECT, 0)?, stage.clone())?;
         Ok(plain)
     }
 
@@ -255,7 +255,10 @@ impl Storage for Directory {
 
     fn create(&self, name: FileName) -> Result<PlainFile, IoError> {
         let file = open_at(self.fd(), name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, self.file_mode)?;
-        self.past_cache(name, file)
+        self.past_cache(name, file).inspect_err(|_| {
+            // Where descriptors are short, every attempt would leave another empty file.
+            let _may_fail = self.remove(name);
+        })
     }
 
     fn open(&self, name: FileName, access: Access) -> Result<PlainFile, IoError> {
