@@ -164,24 +164,50 @@ static void a_log_may_be_opened_one_way_and_the_other(const char *dir)
   }
 }
 
-/* From here on a file that is opened to go past the cache is an invalid argument, as on a file system that knows no such thing. */
-static void refuse_direct(void)
+/* From here on the system calls that `steps` pick out are invalid arguments. */
+static void refuse(struct sock_filter *steps, size_t count)
 {
-  const uint32_t flags = offsetof(struct seccomp_data, args[2]) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0);
-  struct sock_filter steps[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, flags),
-      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
+  struct sock_fprog program = {(unsigned short)count, steps};
   CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) skip("system calls cannot be filtered here");
 }
 
-static void where_it_cannot_be_done_opening_says_so_and_leaves_nothing(const char *dir)
+/* The lower half of an argument of a system call. */
+#define ARGUMENT(number)                                                                                                                                      \
+  BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[number]) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0))
+
+/* From here on a file that is opened to go past the cache is an invalid argument, as on a file system that knows no such thing. */
+static void refuse_direct(void)
+{
+  struct sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
+      ARGUMENT(2),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  refuse(steps, sizeof steps / sizeof steps[0]);
+}
+
+/* From here on the first block of a file is one, as on a disk with larger ones. */
+static void refuse_blocks(void)
+{
+  struct sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwrite64, 0, 5),
+      ARGUMENT(2),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 4096, 0, 3),
+      ARGUMENT(3),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  refuse(steps, sizeof steps / sizeof steps[0]);
+}
+
+static void expect_refusal(const char *dir, void (*begin)(void))
 {
   const char *fresh = path_in(dir, "fresh"), *log = path_in(dir, "log");
   wal_options_t options = direct();
@@ -190,7 +216,7 @@ static void where_it_cannot_be_done_opening_says_so_and_leaves_nothing(const cha
   close_log(wal);
   CHECK(mkdir(fresh, 0700) == 0);
   uint64_t before = fingerprint(log), nothing = fingerprint(fresh);
-  refuse_direct();
+  begin();
   wal = NULL;
   STATUS(WAL_E_INVALID, wal_open(log, &options, &wal, &err));
   MESSAGE_HAS("WAL_OPTION_DIRECT");
@@ -200,7 +226,33 @@ static void where_it_cannot_be_done_opening_says_so_and_leaves_nothing(const cha
   CHECK(wal == NULL);
   EQUAL(fingerprint(log), before);
   EQUAL(fingerprint(fresh), nothing);
-  wal = open_log(log, NULL);
+}
+
+static void where_it_cannot_be_done_opening_says_so_and_leaves_nothing(const char *dir)
+{
+  expect_refusal(dir, refuse_direct);
+  wal_t *wal = open_log(path_in(dir, "log"), NULL);
+  expect_numbers(wal, 0, 1, 10);
+  close_log(wal);
+}
+
+static void where_blocks_are_larger_opening_says_so_and_leaves_nothing(const char *dir)
+{
+  expect_refusal(dir, refuse_blocks);
+}
+
+static void a_cut_manifest_is_damage_also_past_the_cache(const char *dir)
+{
+  const char *log = path_in(dir, "log");
+  wal_options_t options = direct();
+  wal_t *wal = open_log(log, &options);
+  fill_to(wal, 10, 100);
+  close_log(wal);
+  CHECK(truncate(path_in(log, "MANIFEST"), 100) == 0);
+  wal = NULL;
+  STATUS(WAL_E_CORRUPT, wal_open(log, &options, &wal, &err));
+  options.recovery = WAL_RECOVER_PREFIX;
+  wal = open_log(log, &options);
   expect_numbers(wal, 0, 1, 10);
   close_log(wal);
 }
@@ -262,6 +314,8 @@ const test_t direct_tests[] = {
     TEST(values_of_a_large_batch_may_end_where_blocks_do),
     TEST(a_log_may_be_opened_one_way_and_the_other),
     TEST(where_it_cannot_be_done_opening_says_so_and_leaves_nothing),
+    TEST(where_blocks_are_larger_opening_says_so_and_leaves_nothing),
+    TEST(a_cut_manifest_is_damage_also_past_the_cache),
     TEST(it_is_for_writers_that_sync_to_the_systems_files),
     TEST(live_readers_see_what_went_past_the_cache),
     NO_MORE_TESTS,

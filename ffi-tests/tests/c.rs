@@ -245,6 +245,8 @@ c_tests! {
         values_of_a_large_batch_may_end_where_blocks_do,
         a_log_may_be_opened_one_way_and_the_other,
         where_it_cannot_be_done_opening_says_so_and_leaves_nothing,
+        where_blocks_are_larger_opening_says_so_and_leaves_nothing,
+        a_cut_manifest_is_damage_also_past_the_cache,
         it_is_for_writers_that_sync_to_the_systems_files,
         live_readers_see_what_went_past_the_cache,
     }

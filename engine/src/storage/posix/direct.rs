@@ -54,6 +54,17 @@ impl Stage {
         self.files.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Has a block from here, or into here, tried out on a file of which nothing is kept.
+    pub(super) fn try_out(
+        &self,
+        attempt: impl FnOnce(&mut [u8]) -> core::result::Result<(), IoError>,
+    ) -> core::result::Result<(), IoError> {
+        let mut staged = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Staged { memory, skew, held } = &mut *staged;
+        *held = None;
+        memory.get_mut(*skew..).and_then(|blocks| blocks.get_mut(..BLOCK_BYTES)).map_or(Ok(()), attempt)
+    }
+
     /// Writes `bytes` at `offset` of `file`, and the rest of the blocks that they begin and end in. `read` reads a block, `write` writes blocks. `None` if this
     /// write is not one for here.
     pub(super) fn write(

@@ -128,28 +128,36 @@ impl Directory {
     }
 
     /// From now on segments are written past the system's cache: for those who sync what they write. Refused where the system or the file system has no
-    /// way to do so; that is found out without leaving anything behind.
+    /// way to do so, or none for blocks as small as those of the log; that is found out without leaving anything behind.
     pub fn write_past_cache(&mut self) -> Result<(), Error> {
-        if self.refuses_direct() {
+        let stage = Stage::new()?;
+        if self.refuses_direct(&stage) {
             let what = "WAL_OPTION_DIRECT: files in this directory cannot be written past the system's cache; open the log without it";
             return Err(Error::new(Code::Invalid, what).in_directory().os(libc::EINVAL));
         }
-        self.stage = Some(Shared::new(Stage::new()?)?);
+        self.stage = Some(Shared::new(stage)?);
         Ok(())
     }
 
-    /// Whether opening a file for that is an invalid argument here. What cannot be found out is for the opening of the first segment to say.
+    /// Whether opening a file for that is an invalid argument here, or a block. What cannot be found out is for the opening of the first segment to say.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn refuses_direct(&self) -> bool {
-        let refusal = match open_at(self.fd(), FileName::Manifest, libc::O_RDONLY | libc::O_DIRECT, 0) {
-            Err(IoError { kind: IoKind::NotFound, .. }) => open_nameless(self.raw(), libc::O_DIRECT).err(),
-            opened => opened.err().map(|error| error.os_error),
+    fn refuses_direct(&self, stage: &Stage) -> bool {
+        use crate::storage::File;
+        let tried = match open_at(self.fd(), FileName::Manifest, libc::O_RDONLY | libc::O_DIRECT, 0).map(PlainFile::new) {
+            // From a file that ends within the block it would be read in two steps, and no second step begins there.
+            Ok(manifest) if manifest.len().is_ok_and(|len| len >= direct::BLOCK_BYTES as u64) => {
+                stage.try_out(|block| manifest.read_at(0, block).map(drop))
+            }
+            Err(IoError { kind: IoKind::NotFound, .. }) => open_nameless(self.raw(), libc::O_DIRECT)
+                .map_err(from_errno)
+                .and_then(|file| stage.try_out(|block| PlainFile::new(file).write_at(0, block))),
+            opened => opened.map(drop),
         };
-        refusal == Some(libc::EINVAL)
+        matches!(tried, Err(IoError { os_error: libc::EINVAL, .. }))
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn refuses_direct(&self) -> bool {
+    fn refuses_direct(&self, _stage: &Stage) -> bool {
         true
     }
 
