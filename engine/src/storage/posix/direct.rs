@@ -60,8 +60,8 @@ impl Stage {
         attempt: impl FnOnce(&mut [u8]) -> core::result::Result<(), IoError>,
     ) -> core::result::Result<(), IoError> {
         let mut staged = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Staged { memory, skew, held } = &mut *staged;
-        *held = None;
+        let Staged { memory, skew, kept } = &mut *staged;
+        *kept = None;
         memory.get_mut(*skew..).and_then(|blocks| blocks.get_mut(..BLOCK_BYTES)).map_or(Ok(()), attempt)
     }
 
