@@ -448,7 +448,7 @@ impl Behind {
                     }
                     continue;
                 };
-                if word.iter().all(|&byte| byte == 0) {
+                if candidate.starts_with(&[0; FRAME_ALIGN]) {
                     // A header whose checksum and payload checksum are both zero is possible in principle: the test below is as cheap as this one.
                     if candidate[FRAME_HEADER_LEN - 1] == 0 {
                         continue;
