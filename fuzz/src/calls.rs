@@ -1,7 +1,7 @@
-//! A host that makes the C calls that the input spells, on real files, and knows what each must answer.
+//! A host that makes the C calls that the input spells, on files in memory or on the system's, and knows what each must answer.
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{null, null_mut};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -13,6 +13,10 @@ use std::process;
 use arbitrary::{Result, Unstructured};
 use wal::*;
 
+use crate::memory::Memory;
+
+/// One in so many values of an input's last byte puts the log on the system's files, where most of the time goes into the system.
+const PER_SYSTEM_FILES: u8 = 64;
 const MAX_CALLS: usize = 64;
 const MAX_CURSORS: usize = 3;
 const SEGMENT_BYTES: u64 = 4096;
@@ -37,8 +41,12 @@ struct Cursor {
     raw_records: bool,
 }
 
-struct Host {
+struct Host<'a> {
     dir: CString,
+    /// NULL for the system's files.
+    storage: *const WalStorage,
+    /// What the log is opened with where nothing is to be said: NULL, or where its files are.
+    defaults: Option<&'a WalOptions>,
     log: *mut Wal,
     cursors: Vec<Cursor>,
     history: BTreeMap<u64, Known>,
@@ -51,10 +59,25 @@ struct Host {
 
 /// Makes the calls.
 pub fn calls(data: &[u8]) {
-    let dir = directory();
-    let _absent_at_first = fs::remove_dir_all(&dir);
+    if data.last().is_some_and(|byte| byte % PER_SYSTEM_FILES == PER_SYSTEM_FILES - 1) {
+        let dir = directory();
+        let _absent_at_first = fs::remove_dir_all(&dir);
+        let last = make(data, &dir, null());
+        fs::remove_dir_all(&dir).or_else(|error| if last == 0 { Ok(()) } else { Err(error) }).expect("the directory can be removed");
+    } else {
+        let memory = Memory::default();
+        make(data, Path::new("log"), &memory.storage());
+        memory.assert_at_rest();
+    }
+}
+
+/// Makes the calls on a log in `dir`; the last seq that it had.
+fn make(data: &[u8], dir: &Path, storage: *const WalStorage) -> u64 {
+    let defaults = WalOptions { storage, ..wal_options() };
     let mut host = Host {
         dir: CString::new(dir.as_os_str().as_bytes()).expect("no NUL in a name made here"),
+        storage,
+        defaults: (!storage.is_null()).then_some(&defaults),
         log: null_mut(),
         cursors: Vec::new(),
         history: BTreeMap::new(),
@@ -74,7 +97,7 @@ pub fn calls(data: &[u8]) {
     host.close();
     host.all_is_there();
     host.cursors.drain(..).for_each(|cursor| close_cursor(cursor.raw));
-    fs::remove_dir_all(&dir).or_else(|error| if host.last == 0 { Ok(()) } else { Err(error) }).expect("the directory can be removed");
+    host.last
 }
 
 /// In memory where there is such a place: a sync of a real disk would cost a thousand times as much and proves nothing here.
@@ -106,7 +129,7 @@ fn told(status: WalStatus, err: &WalError) -> WalStatus {
     status
 }
 
-impl Host {
+impl Host<'_> {
     fn call(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         // What came later is spelled by the numbers from 240 on, so that old inputs keep most of their meaning.
         let call = input.arbitrary::<u8>()?;
@@ -138,12 +161,16 @@ impl Host {
         }
     }
 
+    fn defaults(&self) -> *const WalOptions {
+        self.defaults.map_or(null(), core::ptr::from_ref)
+    }
+
     fn usable(&self) -> bool {
         !self.log.is_null() && !self.is_shut && !self.read_only
     }
 
     fn open(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        let mut options = wal_options();
+        let mut options = WalOptions { storage: self.storage, ..wal_options() };
         options.segment_size = SEGMENT_BYTES;
         options.option_flags = WAL_OPTION_NO_THREAD * u32::from(input.ratio(7, 8)?);
         options.sync_mode = input.int_in_range(0..=4)?;
@@ -157,9 +184,10 @@ impl Host {
             options.store_seq = self.seq(input)?;
         }
         if input.ratio(1, 16)? {
-            // What an older header does not have counts as 0.
+            // What an older header does not have counts as 0; where the files are must stay.
             let size = usize::from(input.arbitrary::<u8>()?) % (size_of::<WalOptions>() + 1);
-            options = shortened(&options, size);
+            let least = if self.storage.is_null() { 0 } else { offset_of!(WalOptions, storage) + size_of::<*const WalStorage>() };
+            options = shortened(&options, size.max(least));
         }
         let mut log = null_mut();
         let mut err = error();
@@ -190,7 +218,7 @@ impl Host {
         let mut second = null_mut();
         if !self.log.is_null() && !self.read_only {
             // SAFETY: a name and a place for the result; NULL options are the defaults.
-            let status = unsafe { wal_open(self.dir.as_ptr(), null(), &mut second, null_mut()) };
+            let status = unsafe { wal_open(self.dir.as_ptr(), self.defaults(), &mut second, null_mut()) };
             assert_eq!((status, second.is_null()), (WAL_E_LOCKED, true));
         }
         Ok(())
@@ -364,7 +392,7 @@ impl Host {
             }
             _ => {
                 // SAFETY: the handle is open or NULL.
-                let status = told(unsafe { wal_wait_durable(self.log, seq, input.arbitrary::<u8>()?.into(), &mut err) }, &err);
+                let status = told(unsafe { wal_wait_durable(self.log, seq, u64::from(input.arbitrary::<u8>()? / 8), &mut err) }, &err);
                 // SAFETY: the handle is open where it says so.
                 assert!(status != WAL_OK || unsafe { wal_durable_seq(self.log) } >= seq.min(self.last));
             }
@@ -510,7 +538,7 @@ impl Host {
         let which = input.choose_index(self.cursors.len())?;
         let mut err = error();
         // SAFETY: the cursor is open.
-        told(unsafe { wal_replay_wait(self.cursors[which].raw, input.arbitrary::<u8>()?.into(), &mut err) }, &err);
+        told(unsafe { wal_replay_wait(self.cursors[which].raw, u64::from(input.arbitrary::<u8>()? / 8), &mut err) }, &err);
         if input.arbitrary()? {
             close_cursor(self.cursors.swap_remove(which).raw);
         }
@@ -528,7 +556,7 @@ impl Host {
         unsafe {
             told(wal_stat(self.log, stat.as_mut_ptr(), size % (size_of::<WalStat>() + 1), &mut err), &err);
             told(wal_report(self.log, report.as_mut_ptr(), size % (size_of::<WalReport>() + 1), &mut err), &err);
-            told(wal_inspect(self.dir.as_ptr(), null(), flags, report.as_mut_ptr(), size_of::<WalReport>(), &mut err), &err);
+            told(wal_inspect(self.dir.as_ptr(), self.defaults(), flags, report.as_mut_ptr(), size_of::<WalReport>(), &mut err), &err);
             wal_log_id(self.log, id.as_mut_ptr());
         }
         Ok(())
@@ -543,7 +571,7 @@ impl Host {
         let mut raw = null_mut();
         // SAFETY: the results are locals; NULL options are the defaults.
         unsafe {
-            assert_eq!(wal_open(self.dir.as_ptr(), null(), &mut log, null_mut()), WAL_OK);
+            assert_eq!(wal_open(self.dir.as_ptr(), self.defaults(), &mut log, null_mut()), WAL_OK);
             assert_eq!(wal_last_seq(log), self.last);
             assert_eq!(wal_replay_open(log, WAL_REPLAY_OLDEST, 0, &mut raw, null_mut()), WAL_OK);
         }

@@ -7,6 +7,7 @@ mod base;
 mod calls;
 mod edit;
 mod judge;
+mod memory;
 mod repair;
 
 use arbitrary::Unstructured;
