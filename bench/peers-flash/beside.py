@@ -6,7 +6,8 @@ usage: beside.py CROSS QEMU BUILD SIDE...
 import re, subprocess, sys
 
 # What is told of each side; of LESS what the program takes by itself is subtracted.
-ROWS = [("append_instructions", "append: instructions, on average"), ("append_instructions_least", "the least"), ("append_instructions_most", "the most"),
+ROWS = [("append_instructions", "append: instructions, on average"), ("append_instructions_least", "the least"),
+        ("append_instructions_most", "the most"),
         ("append_programmed_bytes", "append: bytes programmed"), ("append_programs_per_1000", "programs for 1000 appends"),
         ("append_erases_per_1000", "erasures for 1000 appends"), ("append_erases_most", "erasures in one append, at most"),
         ("append_read_bytes", "append: bytes read"), ("append_twice", "units programmed twice"),
@@ -15,7 +16,8 @@ ROWS = [("append_instructions", "append: instructions, on average"), ("append_in
         ("first_programs", "first append behind it: programs"), ("first_programmed_bytes", "bytes programmed"), ("first_erases", "erasures"),
         ("read_bytes", "reading back: bytes read for a record"), ("read_instructions", "instructions"),
         ("cuts", "power cuts"), ("cuts_appended", "records appended between them"), ("cuts_refused", "not opened again"),
-        ("cuts_lost", "opened, acknowledged records lost"), ("cuts_emptied", "opened, most records gone"), ("cuts_wrong", "records read that nobody wrote"), ("cuts_twice", "units programmed twice"),
+        ("cuts_lost", "opened, acknowledged records lost"), ("cuts_emptied", "opened, most records gone"),
+        ("cuts_wrong", "records read that nobody wrote"), ("cuts_twice", "units programmed twice"),
         ("code", "code and constants"), ("memory", "memory, buffers included"),
         ("stack_append", "deepest stack: append"), ("stack_open", "opening and the first append"), ("stack_read", "reading back")]
 LESS = ["code", "memory", "stack_append", "stack_open", "stack_read"]

@@ -11,7 +11,7 @@ typedef struct counts {
 } counts_t;
 
 static counts_t counted;
-/* The number of the last record appended; what reading back has seen so far: how many, the number behind the last one, and how many were not what follows. */
+/* The number of the last record appended; what reading back saw: how many, the number behind the last one, and how many were not what was expected. */
 static uint32_t newest, read_back, next_expected, wrong;
 /* Programs and erasures until the power fails, 0: it does not; and whether a life is being tried, which ends by a jump instead of the run. */
 static uint32_t steps_left, noise = 1, is_tried;

@@ -1,6 +1,6 @@
 /*
- * A side keeps records of RECORD bytes on the chip of main.c, each durable when its append returns, and forgets its oldest ones when the chip is full. What it
- * calls of the board is not the side's: instructions in the chip's functions are not counted.
+ * A side keeps records of RECORD bytes on the chip of main.c, each durable when its append returns, and forgets its oldest ones when the chip is full.
+ * Instructions in the chip's functions are not counted.
  */
 #ifndef SIDE_H
 #define SIDE_H
