@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::side::{self, IdealGroup, Log, Mode, Outcome, Trouble};
-use crate::abi::{self, Failure, WAL_SYNC_ALWAYS, WAL_SYNC_NONE};
+use crate::abi::{self, Failure, WAL_OPTION_DIRECT, WAL_SYNC_ALWAYS, WAL_SYNC_NONE};
 use crate::bare::{self, Buffered, Durable, SEGMENT_HEADER, frame_len};
 
 impl From<Failure> for Trouble {
@@ -15,11 +15,12 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// Serves one of the two until the harness has no more requests.
+/// Serves one of them until the harness has no more requests.
 pub(crate) fn serve(name: &str) -> abi::Outcome<()> {
     let version = abi::version();
     match name {
         "wal" => Ok(side::serve(&version, open_ours)?),
+        "wal-direct" => Ok(side::serve(&version, open_direct)?),
         "limit" => Ok(side::serve("-", open_bare)?),
         _ => Err(Failure(format!("{name} is no side"))),
     }
@@ -33,6 +34,14 @@ struct Ours {
 fn open_ours(dir: &Path, mode: Mode) -> Outcome<Box<dyn Log>> {
     let mode = if mode == Mode::Durable { WAL_SYNC_ALWAYS } else { WAL_SYNC_NONE };
     Ok(Box::new(Ours { log: abi::Log::open(dir, &abi::options(mode))?, half: 0 }))
+}
+
+fn open_direct(dir: &Path, mode: Mode) -> Outcome<Box<dyn Log>> {
+    if mode == Mode::Buffered {
+        return Err(Trouble::No("what is not synced stays in the cache"));
+    }
+    let options = abi::Options { option_flags: WAL_OPTION_DIRECT, ..abi::options(WAL_SYNC_ALWAYS) };
+    Ok(Box::new(Ours { log: abi::Log::open(dir, &options)?, half: 0 }))
 }
 
 impl Log for Ours {

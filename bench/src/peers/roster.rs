@@ -30,9 +30,10 @@ const fn side(name: &'static str, title: &'static str, origin: Origin, is_wrappe
 }
 
 /// The limit comes first, for the others are compared with it; then this log.
-pub(crate) const ROSTER: [Side; 18] = [
+pub(crate) const ROSTER: [Side; 19] = [
     side("limit", "limit", Origin::Own, false),
     side("wal", "**this log**", Origin::Own, false),
+    side("wal-direct", "**this log**, direct", Origin::Own, false),
     side("rocksdb", "RocksDB", Origin::Debian("librocksdb-dev"), false),
     side("sqlite", "SQLite", Origin::Debian("libsqlite3-dev"), true),
     side("lmdb", "LMDB", Origin::Debian("liblmdb-dev"), true),
