@@ -112,30 +112,37 @@ static void records_of_every_size_come_back_from_memory_and_from_disk(const char
   close_log(wal);
 }
 
-/* A batch too large for the log's buffers goes out value by value, and more than all multiples of 8 within a block are ends of values. */
+/* A batch too large for the log's buffers: its large values go out one by one, and here they end where blocks do; smaller ones are gathered. */
 static void values_of_a_large_batch_may_end_where_blocks_do(const char *dir)
 {
-  enum { VALUES = 514, LEN = 4096 + 8 };
+  enum { LARGE = 20 * 4096, SMALL = 5001, LARGE_VALUES = 16, VALUES = 316 };
+  /* Header, OPEN and the batch's own header and table. */
+  enum { IN_FRONT = 64 + 24 + 80 + 24 + 4 + 12 * VALUES };
   static wal_entry_t entries[VALUES];
-  static char values[VALUES][LEN];
+  static char large[LARGE_VALUES][LARGE], small[VALUES][SMALL];
+  const char *log = path_in(dir, "log");
   wal_options_t options = direct();
   options.segment_size = 4 << 20;
-  wal_t *wal = open_log(path_in(dir, "log"), &options);
+  wal_t *wal = open_log(log, &options);
   wal_cursor_t *cursor = NULL;
   wal_record_t record;
   uint64_t last = 0;
+  char beside[2];
   for (unsigned i = 0; i < VALUES; i++) {
-    memset(values[i], (int)(1 + i % 255), LEN);
-    entries[i] = (wal_entry_t){.value = values[i], .value_len = LEN, .op = WAL_OP_PUT};
+    char *value = i < LARGE_VALUES ? large[i] : small[i];
+    entries[i] = (wal_entry_t){.value = value, .value_len = i < LARGE_VALUES ? LARGE : SMALL, .op = WAL_OP_PUT};
+    memset(value, (int)(1 + i % 255), entries[i].value_len);
   }
-  /* The table in front of the values ends in the middle of 8 bytes. */
-  entries[0].value_len = LEN - 4;
+  entries[0].value_len = 18 * 4096 - IN_FRONT;
   OK(wal_append_batch(wal, entries, VALUES, 0, &last, &err));
   EQUAL(last, VALUES);
+  int fd = open(path_in(log, "0000000001.wal"), O_RDONLY);
+  CHECK(fd >= 0 && pread(fd, beside, 2, 18 * 4096 - 1) == 2 && beside[0] == large[0][0] && beside[1] == large[1][0]);
+  close(fd);
   OK(wal_replay_open(wal, 0, 0, &cursor, &err));
   for (unsigned i = 0; i < VALUES; i++) {
     OK(wal_replay_next(cursor, &record, &err));
-    CHECK(record.value_len == entries[i].value_len && memcmp(record.value, values[i], record.value_len) == 0);
+    CHECK(record.value_len == entries[i].value_len && memcmp(record.value, entries[i].value, record.value_len) == 0);
   }
   wal_replay_close(cursor);
   close_log(wal);

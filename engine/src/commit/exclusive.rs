@@ -1,5 +1,7 @@
 //! What needs the segment alone: the first frame of an opening, rotation, frames larger than a buffer, the swap of a forgotten segment.
 
+use core::mem;
+
 use super::append::watermark;
 use super::state::{Active, Mark};
 use super::{Committer, Guard, poisoned};
@@ -18,6 +20,9 @@ use crate::segment::payload::{Control, Payload, control_header, relative};
 use crate::seq::Seq;
 use crate::spares::Prepared;
 use crate::storage::{File, IoError, IoKind, Storage};
+
+/// Larger pieces of a frame that is larger than a buffer are not gathered, in bytes.
+const GATHERED_BYTES: usize = 64 << 10;
 
 impl<S: Storage> Committer<S> {
     /// Takes a step towards a place for a frame of `len` bytes with `room` left behind it; `State::has_place` says when there is one. On an error
@@ -212,12 +217,14 @@ impl<S: Storage> Committer<S> {
         let end = base + header.len();
         let segment = state.active.header;
         let file = state.active.file.clone();
+        let mut buffer = mem::take(&mut state.idle);
         drop(state);
         let mut encoded = [0; FRAME_HEADER_LEN];
         let crc = header.encode(segment.seed, base, &mut encoded);
         let behind = padded(u64::from(header.payload_len)) - u64::from(header.payload_len) + blank_len(end, segment.capacity) as u64;
-        let written = stream(&*file, base, &encoded, payload, behind as usize);
+        let written = stream(&*file, &mut buffer, base, &encoded, payload, behind as usize);
         let mut state = self.lock();
+        state.idle = buffer;
         state.counts.writes += 1;
         let outcome = match written {
             Ok(()) => {
@@ -344,35 +351,42 @@ fn write_open<F: File>(next: &Prepared<F>, open: &Open) -> core::result::Result<
     Ok((placed, end))
 }
 
-/// Writes header, payload and `zeros` zeros, which are fewer than 32, at `base`.
-fn stream<F: File>(file: &F, base: u64, header: &[u8], payload: &impl Payload, zeros: usize) -> core::result::Result<(), IoError> {
-    let mut at = base;
+/// Writes header, payload and `zeros` zeros, which are fewer than 32, at `base`. `buffer` is as large as any; nothing in it counts before or afterwards.
+fn stream<F: File>(
+    file: &F,
+    buffer: &mut CommitBuffer,
+    base: u64,
+    header: &[u8],
+    payload: &impl Payload,
+    zeros: usize,
+) -> core::result::Result<(), IoError> {
+    buffer.restart(base);
     let mut outcome = Ok(());
-    let mut staged = [0u8; 4096];
-    let mut held = header.len();
-    staged[..held].copy_from_slice(header);
     let mut put = |piece: &[u8]| {
-        if outcome.is_err() {
-            return;
-        }
-        // Small pieces are gathered, large ones go from the caller's memory.
-        if held + piece.len() > staged.len() {
-            outcome = file.write_at(at, &staged[..held]);
-            at += held as u64;
-            held = 0;
-            if outcome.is_ok() && piece.len() > staged.len() {
-                outcome = file.write_at(at, piece);
-                at += piece.len() as u64;
-                return;
-            }
-        }
         if outcome.is_ok() {
-            staged[held..held + piece.len()].copy_from_slice(piece);
-            held += piece.len();
+            outcome = stream_piece(file, buffer, piece);
         }
     };
+    put(header);
     payload.visit(&mut put);
     put(&[0; FRAME_ALIGN + FRAME_HEADER_LEN][..zeros]);
     outcome?;
-    file.write_at(at, &staged[..held])
+    file.write_at(buffer.base(), buffer.bytes())
+}
+
+/// Puts a piece behind what is in the buffer. Small ones are gathered there, for each write may wait for the disk; large ones go from the caller's memory.
+fn stream_piece<F: File>(file: &F, buffer: &mut CommitBuffer, piece: &[u8]) -> core::result::Result<(), IoError> {
+    let len = piece.len() as u64;
+    let is_small = piece.len() <= GATHERED_BYTES;
+    if !is_small || !buffer.has_room(len) {
+        file.write_at(buffer.base(), buffer.bytes())?;
+        buffer.restart(buffer.end());
+    }
+    if is_small {
+        buffer.extend(piece);
+    } else {
+        file.write_at(buffer.base(), piece)?;
+        buffer.restart(buffer.base() + len);
+    }
+    Ok(())
 }
