@@ -224,10 +224,11 @@
  * WAL_OPTION_DIRECT writes segments past the system's cache (O_DIRECT), in whole blocks of 4096
  * bytes. It makes a durable append of up to 256 KiB faster on most disks, the more so the fewer
  * threads append at once, and leaves the cache to others. What it asks for: Linux, a file system
- * that can (WAL_E_INVALID otherwise, at opening), WAL_SYNC_ALWAYS or WAL_SYNC_BATCH, and 268 KiB
- * of memory. What it costs: a replay that follows close behind the end, and a live reader, read
- * from the disk what they would have found in the cache. Nothing else changes: the files are the
- * same, and a log may be opened so one time and otherwise the next.
+ * that can (WAL_E_INVALID otherwise, at opening), WAL_SYNC_ALWAYS or WAL_SYNC_BATCH, 268 KiB of
+ * memory, and a second descriptor for each segment that is open to be written. What it costs: a
+ * replay that follows close behind the end, and a live reader, read from the disk what they would
+ * have found in the cache. Nothing else changes: the files are the same, and a log may be opened
+ * so one time and otherwise the next.
  *
  *
  * YOUR OWN FILE LAYER
