@@ -2,7 +2,7 @@
  * A host that runs scripts against libwal.so while a recorder (record.c) is preloaded, and tells it what it was promised. It is the one of
  * prove/src/host.rs, with the same steps, the same bytes and the same account, but on real files, through the C ABI.
  *
- * Each line of its input is a script: the directory of the log; the sync mode (a, b, o, n; a capital letter: with direct writes); whether forgotten segments are recycled (r, -); how damage is
+ * Each line of its input is a script: the directory of the log; the sync mode (a, b, o, n; a capital letter: with direct writes); the bytes of a segment; whether forgotten segments are recycled (r, -); how damage is
  * met (s: strict, p: prefix); who makes the directory (l: the log, h: the host, e: it exists); the number of the call at which the first process dies,
  * 0 for none; and the steps, a letter each. A script ends with a close. Every life of the host is a process of its own.
  */
@@ -219,11 +219,11 @@ static void live(const char *dir, const char *steps)
 static void run(char *line)
 {
   char dir[512], mode, recycling, recovery, maker, steps[64] = "";
-  unsigned long long death;
+  unsigned long long segment, death;
   script = line;
-  if (sscanf(line, "%511s %c %c %c %c %llu %63s", dir, &mode, &recycling, &recovery, &maker, &death, steps) < 6) fail("no such script");
+  if (sscanf(line, "%511s %c %llu %c %c %c %llu %63s", dir, &mode, &segment, &recycling, &recovery, &maker, &death, steps) < 7) fail("no such script");
   wal_options_init(&options, sizeof options);
-  options.segment_size = 4096;
+  options.segment_size = segment;
   char small = (char)tolower(mode);
   options.sync_mode = small == 'a' ? WAL_SYNC_ALWAYS : small == 'b' ? WAL_SYNC_BATCH : small == 'o' ? WAL_SYNC_OS : WAL_SYNC_NONE;
   options.recycle_segments = recycling == 'r' ? 0 : WAL_RECYCLE_NONE;

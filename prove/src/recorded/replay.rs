@@ -10,7 +10,7 @@ use wal_engine::names::FileName;
 use wal_engine::storage::{Access, File, IoError, IoKind, Storage};
 use wal_sim::{Disk, Mark, Point, SimFile, SimStorage, Trace};
 
-use super::script::{LOG_DIR, O_CREAT, O_DIRECT, O_TRUNC, Record, Recording, Told};
+use super::script::{LOG_DIR, O_CREAT, O_DIRECT, O_TMPFILE, O_TRUNC, Record, Recording, Told};
 use crate::host::{History, Known, Promised, value_of};
 
 const AT_FDCWD: i32 = -100;
@@ -74,6 +74,8 @@ impl Replayed {
 enum Opened {
     Directory,
     Parent,
+    /// A file without a name: it is gone when it is closed, and a crash leaves nothing of it.
+    Nameless,
     /// Whether it is written past the system's cache.
     File(SimFile, bool),
 }
@@ -172,6 +174,7 @@ impl Replay<'_> {
                 self.opened.remove(fd);
             }
             Record::MakeDirectory { path } => assert!(path == LOG_DIR, "the directory {path} was made"),
+            Record::Write { fd, .. } if matches!(self.opened.get(fd), Some(Opened::Nameless)) => {}
             Record::Write { fd, offset, bytes } => {
                 let direct = matches!(self.opened.get(fd), Some(Opened::File(_, true)));
                 // A write that was made to fail ends between sectors.
@@ -193,7 +196,7 @@ impl Replay<'_> {
                     self.moment.named = true;
                     self.now();
                 }
-                None => panic!("a stranger was synced"),
+                Some(Opened::Nameless) | None => panic!("a stranger was synced"),
             },
             Record::Rename { directory, from, to } => {
                 self.in_log(*directory);
@@ -215,6 +218,7 @@ impl Replay<'_> {
         }
         self.in_log(directory);
         match name {
+            "." if flags & O_TMPFILE != 0 => return Ok(Opened::Nameless),
             "." => return Ok(Opened::Directory),
             ".." => return Ok(Opened::Parent),
             _ => {}

@@ -30,6 +30,7 @@ pub struct Script {
     pub mode: SyncMode,
     /// Whether segments are written past the system's cache.
     pub direct: bool,
+    pub segment_bytes: u64,
     pub recycle: bool,
     pub recovery: Recovery,
     pub maker: Maker,
@@ -43,12 +44,22 @@ pub struct Script {
 
 impl Script {
     pub fn new(mode: SyncMode, recycle: bool, steps: &str) -> Script {
-        Script { mode, direct: false, recycle, recovery: Recovery::Strict, maker: Maker::Log, die_at: 0, steps: steps.into(), base: None }
+        Script {
+            mode,
+            direct: false,
+            segment_bytes: 4096,
+            recycle,
+            recovery: Recovery::Strict,
+            maker: Maker::Log,
+            die_at: 0,
+            steps: steps.into(),
+            base: None,
+        }
     }
 
     /// The configuration with which the simulated disk is opened.
     pub fn config(&self) -> Config {
-        config(self.mode, self.recycle)
+        Config { segment_bytes: self.segment_bytes, ..config(self.mode, self.recycle) }
     }
 
     fn line(&self, dir: &Path) -> String {
@@ -67,7 +78,7 @@ impl Script {
             (None, Maker::Host) => 'h',
         };
         let steps = if self.steps.is_empty() { "-" } else { &self.steps };
-        format!("{} {mode} {recycling} {recovery} {maker} {} {steps}\n", dir.display(), self.die_at)
+        format!("{} {mode} {} {recycling} {recovery} {maker} {} {steps}\n", dir.display(), self.segment_bytes, self.die_at)
     }
 }
 
@@ -198,7 +209,10 @@ impl Record {
 
 pub const O_CREAT: u64 = 0o100;
 pub const O_TRUNC: u64 = 0o1000;
-pub const O_DIRECT: u64 = 0o40000;
+/// Without O_DIRECTORY, which is part of it.
+pub const O_TMPFILE: u64 = 0o20000000;
+/// Of the machines that the recorder is built for; others have another number.
+pub const O_DIRECT: u64 = if cfg!(any(target_arch = "arm", target_arch = "aarch64")) { 0o200000 } else { 0o40000 };
 
 /// What stands in records for the path of the log's directory, which is another in every run.
 pub const LOG_DIR: &str = "LOG";

@@ -79,6 +79,13 @@ fn special() -> Vec<Group> {
         let lost = |steps: &str| Script { recovery: Recovery::Prefix, ..script(steps) };
         groups.push(["axdv", "raxdv", "raxdva", "rrahxdv", "rrbxdvr", "rrcaxdv", "raaxgv", "rrxgva"].map(lost).to_vec());
     }
+    // Writes past the cache of several blocks, and from one block to the next.
+    for mode in [SyncMode::Always, SyncMode::Batch] {
+        for recycle in [true, false] {
+            let script = |steps: &str| Script { direct: true, segment_bytes: 4 * 4096, ..Script::new(mode, recycle, steps) };
+            groups.push(["rarbrraxrrrbrrrhrrrrrrrra", "rrrrrrrrrcrrrrrrrrrtrrrx", "rrfraFrrax", "aorrorbrxrorrr"].map(script).to_vec());
+        }
+    }
     groups
 }
 
@@ -278,7 +285,7 @@ fn compared(recording: &Recording, replayed: &Replayed) -> Option<String> {
 }
 
 /// Sites whose syncs nothing would miss, and why they are there all the same.
-pub const SPARED: [(&str, &str); 11] = [
+pub const SPARED: [(&str, &str); 14] = [
     ("manifest.rs rebuild", "the recovery that follows syncs the directory before it commits; once in a disaster"),
     ("manifest.rs rebuild < log/open.rs open_heard", "the same"),
     (
@@ -296,8 +303,13 @@ pub const SPARED: [(&str, &str); 11] = [
     ("spares.rs sync_dir < finish < ensure < commit/exclusive.rs swap_forgotten", SWAP),
     ("spares.rs fresh < prepare_one < ensure < recovery/recover.rs recover_once", RECOVERED),
     ("spares.rs fresh < prepare_one < ensure < commit/exclusive.rs make_dirty", HEADER),
+    ("commit/group.rs write_out", TOLD),
+    ("commit/group.rs write_out < lead_sync < reach < reach_durable < commit/append.rs append_checkpoint", TOLD),
+    ("commit/group.rs write_out < lead_sync < reach < reach_durable < commit/append.rs settle", TOLD),
 ];
 
+const TOLD: &str =
+    "behind a failed direct write, so that no file system tells the next opening of it; nothing relies on what it makes durable";
 const RECOVERED: &str = "the recovered segment is synced as a whole before the manifest names it; shared with callers that need it";
 const HEADER: &str = "no script shows the need here: the sync of the header covers the same file; shared with callers that need it";
 const SWAP: &str = "a log that is dirty has a spare ready, and one that is not makes no swap; shared with callers that need it";
