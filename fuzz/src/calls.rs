@@ -45,6 +45,7 @@ struct Host<'a> {
     dir: CString,
     /// NULL for the system's files.
     storage: *const WalStorage,
+    direct: bool,
     /// What the log is opened with where nothing is to be said: NULL, or where its files are.
     defaults: Option<&'a WalOptions>,
     log: *mut Wal,
@@ -59,24 +60,26 @@ struct Host<'a> {
 
 /// Makes the calls.
 pub fn calls(data: &[u8]) {
-    if data.last().is_some_and(|byte| byte % PER_SYSTEM_FILES == PER_SYSTEM_FILES - 1) {
+    let last_byte = data.last().copied().unwrap_or(0);
+    if last_byte % PER_SYSTEM_FILES == PER_SYSTEM_FILES - 1 {
         let dir = directory();
         let _absent_at_first = fs::remove_dir_all(&dir);
-        let last = make(data, &dir, null());
+        let last = make(data, &dir, null(), last_byte >= 128);
         fs::remove_dir_all(&dir).or_else(|error| if last == 0 { Ok(()) } else { Err(error) }).expect("the directory can be removed");
     } else {
         let memory = Memory::default();
-        make(data, Path::new("log"), &memory.storage());
+        make(data, Path::new("log"), &memory.storage(), false);
         memory.assert_at_rest();
     }
 }
 
-/// Makes the calls on a log in `dir`; the last seq that it had.
-fn make(data: &[u8], dir: &Path, storage: *const WalStorage) -> u64 {
+/// Makes the calls on a log in `dir`, past the system's cache in the modes that allow it if `direct` says so; the last seq that it had.
+fn make(data: &[u8], dir: &Path, storage: *const WalStorage, direct: bool) -> u64 {
     let defaults = WalOptions { storage, ..wal_options() };
     let mut host = Host {
         dir: CString::new(dir.as_os_str().as_bytes()).expect("no NUL in a name made here"),
         storage,
+        direct,
         defaults: (!storage.is_null()).then_some(&defaults),
         log: null_mut(),
         cursors: Vec::new(),
@@ -182,6 +185,9 @@ impl Host<'_> {
         }
         if input.ratio(1, 4)? {
             options.store_seq = self.seq(input)?;
+        }
+        if self.direct && options.sync_mode <= WAL_SYNC_BATCH && options.open_flags & WAL_OPEN_READ_ONLY == 0 {
+            options.option_flags |= WAL_OPTION_DIRECT;
         }
         if input.ratio(1, 16)? {
             // What an older header does not have counts as 0; where the files are must stay.
