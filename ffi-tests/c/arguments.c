@@ -133,7 +133,7 @@ static void unknown_constants_are_refused(const char *dir)
       {offsetof(wal_options_t, sync_mode), 4},         {offsetof(wal_options_t, sync_mode), UINT32_MAX},
       {offsetof(wal_options_t, recovery), 2},          {offsetof(wal_options_t, recovery), UINT32_MAX},
       {offsetof(wal_options_t, open_flags), 8},        {offsetof(wal_options_t, open_flags), UINT32_MAX},
-      {offsetof(wal_options_t, option_flags), 2},      {offsetof(wal_options_t, option_flags), UINT32_MAX},
+      {offsetof(wal_options_t, option_flags), 4},      {offsetof(wal_options_t, option_flags), UINT32_MAX},
       {offsetof(wal_options_t, directory_mode), 1},    {offsetof(wal_options_t, directory_mode), UINT32_MAX},
       {offsetof(wal_options_t, file_mode), 1},         {offsetof(wal_options_t, file_mode), UINT32_MAX},
       {offsetof(wal_options_t, reserved), 1},          {offsetof(wal_options_t, reserved) + 52, 1},
