@@ -152,6 +152,15 @@ mod tests {
             Disk { bytes: vec![0xEE; blocks * BLOCK_BYTES], reads: 0, writes: Vec::new() }
         }
 
+        /// What was written ends at `at`, in zeros as far as the block of `zeros`; the block behind that one is as it was.
+        fn ends_at(&self, at: u64, zeros: u64) {
+            let begin = at.saturating_sub(2 * BLOCK);
+            assert_eq!(self.bytes[begin as usize..at as usize], pattern(begin, (at - begin) as usize), "in front of {at}");
+            let end = zeros.next_multiple_of(BLOCK) as usize;
+            assert!(self.bytes[at as usize..end].iter().all(|&byte| byte == 0), "behind {at}");
+            assert!(self.bytes[end..][..BLOCK_BYTES].iter().all(|&byte| byte == 0xEE), "the block behind {at}");
+        }
+
         fn write(&mut self, stage: &Stage, file: u64, offset: u64, bytes: &[u8]) -> Option<core::result::Result<(), IoError>> {
             let Disk { bytes: disk, reads, writes } = self;
             let disk = core::cell::RefCell::new(disk);
@@ -203,11 +212,9 @@ mod tests {
             let len = (1 + number * number * 37 % 5000) as usize;
             assert_eq!(disk.write(&stage, 1, at, &pattern(at, len)), Some(Ok(())));
             at += len as u64;
-            let end = at.next_multiple_of(BLOCK) as usize;
-            assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize), "piece {number}");
-            assert!(disk.bytes[at as usize..end].iter().all(|&byte| byte == 0), "piece {number}: what is behind it in its block");
-            assert!(disk.bytes[end..].iter().all(|&byte| byte == 0xEE), "piece {number}: the blocks behind it");
+            disk.ends_at(at, at);
         }
+        assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize));
         assert_eq!((disk.reads, disk.writes.len()), (0, 300));
     }
 
@@ -258,11 +265,9 @@ mod tests {
             bytes.resize(len + 24, 0);
             assert_eq!(disk.write(&stage, 1, at, &bytes), Some(Ok(())));
             at += len as u64;
-            assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize), "piece {number}");
-            let end = (at + 24).next_multiple_of(BLOCK) as usize;
-            assert!(disk.bytes[at as usize..end].iter().all(|&byte| byte == 0), "piece {number}");
-            assert!(disk.bytes[end..].iter().all(|&byte| byte == 0xEE), "piece {number}");
+            disk.ends_at(at, at + 24);
         }
+        assert_eq!(disk.bytes[..at as usize], pattern(0, at as usize));
         assert_eq!(disk.reads, 0);
         // One block further back is not known any more.
         assert_eq!(disk.write(&stage, 1, at - 2 * BLOCK, &[1]), Some(Ok(())));
