@@ -35,7 +35,8 @@ typedef struct {
 
 static void open_run(run_t *run)
 {
-  TRY(WAL_OK, wal_open(run->log, &run->options, &run->wal, &err));
+  wal_options_t asked = as_asked(&run->options);
+  TRY(WAL_OK, wal_open(run->log, &asked, &run->wal, &err));
 }
 
 /* Closing needs no memory: it could not be tried again. */

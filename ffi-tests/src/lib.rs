@@ -463,10 +463,10 @@ fn takes_direct_writes(dir: &Path) -> bool {
     probed.is_ok() && fs::remove_file(path).is_ok()
 }
 
-/// Runs one C test against the shared library, with logs that write past the system's cache where the test allows it. In memory if that can be done
+/// Runs one C test of a program against the shared library, with logs that write past the system's cache where the test allows it. In memory if that can be done
 /// there, which depends on the system's age.
-pub fn run_direct(tmp: &str, test: &str) {
-    let runner = build(RUNNER, Shared, tmp);
+pub fn run_direct(program: Program<'_>, tmp: &str, test: &str) {
+    let runner = build(program, Shared, tmp);
     let name = format!("direct.{test}").to_lowercase();
     let in_memory = scratch(&Path::new(&memory(tmp)).join(&name));
     let dir = if takes_direct_writes(&in_memory) { in_memory } else { scratch(&Path::new(tmp).join(name)) };
