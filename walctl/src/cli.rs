@@ -150,6 +150,8 @@ pub(crate) struct Unpin {
 pub(crate) enum Method {
     /// fdatasync, blocks written before: what the library does
     Overwrite,
+    /// The same past the cache: what WAL_OPTION_DIRECT does
+    Direct,
     /// fdatasync, blocks allocated but never written
     Allocated,
     /// fdatasync, a file that grows

@@ -345,6 +345,15 @@ fn bench_measures_and_leaves_nothing_behind() {
     assert!(["memory", "implausible", "doubtful", "plausible"].contains(&found["verdict"].as_str().unwrap()));
     assert_eq!(content(&dir), []);
     assert_eq!(walctl(&dir, &["bench", "missing"]).code, 5);
+    // Past the cache, where that can be.
+    let said = walctl(&dir, &["bench", ".", "--seconds", "1", "--methods", "direct"]);
+    assert!(
+        if said.code == 0 { said.out.contains("\"direct\"") } else { said.err.contains("Invalid argument") },
+        "{} {}",
+        said.out,
+        said.err
+    );
+    assert_eq!(content(&dir), []);
 }
 
 #[test]
