@@ -315,20 +315,19 @@ pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
 
 /// Opens `path`, a directory, for use as the base of names.
 pub(super) fn open_directory(base: RawFd, path: &CStr) -> Result<OwnedFd, i32> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: a string that ends with a zero byte.
-    let fd = retry(|| unsafe { wide::openat(base, path.as_ptr(), flags) })?;
-    // SAFETY: just opened, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    open_path(base, path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
 }
 
 /// Opens a file without a name in `directory`, which is gone when it is closed.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn open_nameless(directory: RawFd, flags: libc::c_int) -> Result<OwnedFd, i32> {
-    let flags = flags | libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
-    let mode: libc::c_uint = 0o600;
+    open_path(directory, c".", flags | libc::O_TMPFILE | libc::O_RDWR, 0o600)
+}
+
+/// `mode` matters where `flags` may create.
+fn open_path(base: RawFd, path: &CStr, flags: libc::c_int, mode: libc::c_uint) -> Result<OwnedFd, i32> {
     // SAFETY: a string that ends with a zero byte; the mode has the type that a variadic call passes it as.
-    let fd = retry(|| unsafe { wide::openat(directory, c".".as_ptr(), flags, mode) })?;
+    let fd = retry(|| unsafe { wide::openat(base, path.as_ptr(), flags | libc::O_CLOEXEC, mode) })?;
     // SAFETY: just opened, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
