@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <stddef.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>

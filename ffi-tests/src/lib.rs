@@ -316,6 +316,13 @@ pub fn list(runner: &Path) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
 }
 
+/// Runs `one` for each C test of a group of the program; a group without tests is a failure.
+pub fn for_each_in_group(program: Program<'_>, library: Library, tmp: &str, group: &str, one: impl Fn(&str)) {
+    let tests: Vec<_> = list(&build(program, library, tmp)).into_iter().filter(|test| test.split('.').next() == Some(group)).collect();
+    assert!(!tests.is_empty(), "there are no tests in {group}");
+    tests.iter().for_each(|test| one(test));
+}
+
 /// Whether valgrind has found anything but leaks: what its own process leaked shows in the exit status, and a child that was killed "leaks" all it had.
 /// Paragraphs stand apart by lines that are empty but for the process's number.
 fn has_findings(said: &str) -> bool {

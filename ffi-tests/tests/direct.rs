@@ -1,6 +1,6 @@
 //! The C tests about writing, with logs that write past the system's cache.
 
-use wal_ffi_tests::{Library, MEMORY, Program, RUNNER, build, list, run_direct};
+use wal_ffi_tests::{Library, MEMORY, Program, RUNNER, for_each_in_group, run_direct};
 
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -8,22 +8,19 @@ macro_rules! direct {
     ($($group:ident,)+) => {
         $(#[test]
         fn $group() {
-            run_group(RUNNER, concat!(stringify!($group), "."));
+            run_group(RUNNER, stringify!($group));
         })+
     };
 }
 
-fn run_group(program: Program<'_>, prefix: &str) {
-    let tests = list(&build(program, Library::Shared, TMP));
-    let tests: Vec<_> = tests.iter().filter(|test| test.starts_with(prefix)).collect();
-    assert!(!tests.is_empty(), "there are no tests in {prefix}");
-    tests.into_iter().for_each(|test| run_direct(program, TMP, test));
+fn run_group(program: Program<'_>, group: &str) {
+    for_each_in_group(program, Library::Shared, TMP, group, |test| run_direct(program, TMP, test));
 }
 
 /// Each allocation fails.
 #[test]
 fn memory() {
-    run_group(MEMORY, "memory.");
+    run_group(MEMORY, "memory");
 }
 
 direct! {

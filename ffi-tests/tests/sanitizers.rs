@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wal_ffi_tests::{Library, Program, RUNNER, Tool, build, list, run_under, scratch, skipped};
+use wal_ffi_tests::{Library, Program, RUNNER, Tool, build, for_each_in_group, list, run_under, scratch, skipped};
 
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -14,10 +14,7 @@ const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 const TOO_SLOW_FOR_VALGRIND: &str = "live.readers_keep_up_with_a_writer_that_forgets_recycles_and_dies";
 
 fn for_each_test(group: &str, one: impl Fn(&str)) {
-    let tests: Vec<_> =
-        list(&build(RUNNER, Library::Static, TMP)).into_iter().filter(|test| test.split('.').next() == Some(group)).collect();
-    assert!(!tests.is_empty(), "there are no tests in {group}");
-    tests.iter().for_each(|test| one(test));
+    for_each_in_group(RUNNER, Library::Static, TMP, group, one);
 }
 
 macro_rules! groups {

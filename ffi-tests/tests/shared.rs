@@ -1,6 +1,6 @@
 //! The same C tests against `libwal.so`: a test binary for each kind of link, so that a symbol that only one of them exports, or exports wrongly, shows.
 
-use wal_ffi_tests::{Library, RUNNER, build, list, must, run_against};
+use wal_ffi_tests::{Library, RUNNER, build, for_each_in_group, list, must, run_against};
 
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -38,12 +38,7 @@ shared! {
 }
 
 fn run_group(group: &str) {
-    let runner = build(RUNNER, Library::Shared, TMP);
-    let tests: Vec<_> = list(&runner).into_iter().filter(|test| test.split('.').next() == Some(group)).collect();
-    assert!(!tests.is_empty(), "there are no tests in {group}");
-    for test in tests {
-        run_against(RUNNER, Library::Shared, TMP, &test);
-    }
+    for_each_in_group(RUNNER, Library::Shared, TMP, group, |test| run_against(RUNNER, Library::Shared, TMP, test));
 }
 
 #[test]
