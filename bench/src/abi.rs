@@ -11,7 +11,7 @@ pub(crate) const WAL_SYNC_ALWAYS: u32 = 0;
 pub(crate) const WAL_SYNC_BATCH: u32 = 1;
 pub(crate) const WAL_SYNC_OS: u32 = 2;
 pub(crate) const WAL_SYNC_NONE: u32 = 3;
-pub(crate) const WAL_OPTION_DIRECT: u32 = 2;
+const WAL_OPTION_DIRECT: u32 = 2;
 pub(crate) const WAL_SEQ_LAST: u64 = u64::MAX;
 const WAL_OP_PUT: u8 = 1;
 
@@ -170,6 +170,11 @@ pub(crate) fn options(sync_mode: u32) -> Options {
     };
     options.sync_mode = sync_mode;
     options
+}
+
+/// For durable appends past the page cache.
+pub(crate) fn direct_options() -> Options {
+    Options { option_flags: WAL_OPTION_DIRECT, ..options(WAL_SYNC_ALWAYS) }
 }
 
 /// An open log.

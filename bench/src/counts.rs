@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::abi::{self, Failure, Log, Options, Outcome, WAL_OPTION_DIRECT, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_NONE, WAL_SYNC_OS};
+use crate::abi::{self, Failure, Log, Options, Outcome, WAL_SYNC_ALWAYS, WAL_SYNC_BATCH, WAL_SYNC_NONE, WAL_SYNC_OS};
 use crate::allocations;
 use crate::figures::{Goal, Table};
 use crate::place::Place;
@@ -105,7 +105,7 @@ fn mark() {
 pub(crate) fn child(work: &str, dir: &Path) -> Outcome<()> {
     let options = match work {
         "always" => abi::options(WAL_SYNC_ALWAYS),
-        "direct" => Options { option_flags: WAL_OPTION_DIRECT, ..abi::options(WAL_SYNC_ALWAYS) },
+        "direct" => abi::direct_options(),
         "batch" => Options { batch_records: BATCH_RECORDS, batch_interval_us: 0, ..abi::options(WAL_SYNC_BATCH) },
         "os" | "replay" => abi::options(WAL_SYNC_OS),
         "none" => abi::options(WAL_SYNC_NONE),

@@ -1,26 +1,21 @@
 //! D: writes past the page cache, beside the same log's through it.
 
 use crate::Plan;
-use crate::abi::{self, Log, Options, Outcome, WAL_OPTION_DIRECT, WAL_SYNC_ALWAYS};
+use crate::abi::{self, Log, Outcome, WAL_SYNC_ALWAYS};
 use crate::bare::{Durable, PastCache};
 use crate::durable::{Together, VALUE, in_turns, percentiles, together};
 use crate::figures::{Goal, Pair, Table, bytes, rate};
-use crate::place::Place;
+use crate::place::{Place, Scratch};
 
 /// Size of the bare loops' files.
 const FILE: usize = 32 << 20;
 const SIZES: [usize; 6] = [128, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-fn direct() -> Options {
-    Options { option_flags: WAL_OPTION_DIRECT, ..abi::options(WAL_SYNC_ALWAYS) }
-}
-
 pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<()> {
     table.heading("D  Durable appends with WAL_OPTION_DIRECT. Limit: the same log without it, unless a row says otherwise");
     against_bare_loops(plan, place, table)?;
     for size in SIZES {
-        let (ours, theirs) = (place.fresh("direct")?, place.fresh("cached")?);
-        let (ours, theirs) = (Log::open(ours.path(), &direct())?, Log::open(theirs.path(), &abi::options(WAL_SYNC_ALWAYS))?);
+        let (_dirs, ours, theirs) = both(place)?;
         let value = vec![0x5A; size];
         let append = |log: &Log| log.append(&value).map(drop);
         let (pair, our_times, their_times) = in_turns(plan, plan.slice, || append(&ours), || append(&theirs))?;
@@ -38,8 +33,7 @@ pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<
         ours.close()?;
         theirs.close()?;
     }
-    let (ours, theirs) = (place.fresh("direct")?, place.fresh("cached")?);
-    let (ours, theirs) = (Log::open(ours.path(), &direct())?, Log::open(theirs.path(), &abi::options(WAL_SYNC_ALWAYS))?);
+    let (_dirs, ours, theirs) = both(place)?;
     for count in [4, 16, 64] {
         let mut pair = Pair::default();
         for _ in 0..plan.rounds {
@@ -52,10 +46,18 @@ pub(crate) fn measure(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<
     theirs.close()
 }
 
+/// New logs with direct writes and without, and their directories, which go when they are dropped.
+fn both(place: &Place) -> Outcome<([Scratch; 2], Log, Log)> {
+    let dirs = [place.fresh("direct")?, place.fresh("cached")?];
+    let ours = Log::open(dirs[0].path(), &abi::direct_options())?;
+    let theirs = Log::open(dirs[1].path(), &abi::options(WAL_SYNC_ALWAYS))?;
+    Ok((dirs, ours, theirs))
+}
+
 fn against_bare_loops(plan: &Plan, place: &Place, table: &mut Table) -> Outcome<()> {
     let dir = place.fresh("direct")?;
     let file = place.fresh("direct.bare")?;
-    let log = Log::open(dir.path(), &direct())?;
+    let log = Log::open(dir.path(), &abi::direct_options())?;
     let mut bare = PastCache::new(file.path(), FILE)?;
     let (pair, ..) = in_turns(plan, plan.slice, || log.append(&VALUE).map(drop), || Ok(bare.append(&VALUE)?))?;
     let title = "D 128 B, of a bare loop: whole blocks, O_DIRECT, fdatasync";

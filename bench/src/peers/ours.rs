@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::side::{self, IdealGroup, Log, Mode, Outcome, Trouble};
-use crate::abi::{self, Failure, WAL_OPTION_DIRECT, WAL_SYNC_ALWAYS, WAL_SYNC_NONE};
+use crate::abi::{self, Failure, WAL_SYNC_ALWAYS, WAL_SYNC_NONE};
 use crate::bare::{self, Buffered, Durable, SEGMENT_HEADER, frame_len};
 
 impl From<Failure> for Trouble {
@@ -40,8 +40,7 @@ fn open_direct(dir: &Path, mode: Mode) -> Outcome<Box<dyn Log>> {
     if mode == Mode::Buffered {
         return Err(Trouble::No("what is not synced stays in the cache"));
     }
-    let options = abi::Options { option_flags: WAL_OPTION_DIRECT, ..abi::options(WAL_SYNC_ALWAYS) };
-    Ok(Box::new(Ours { log: abi::Log::open(dir, &options)?, half: 0 }))
+    Ok(Box::new(Ours { log: abi::Log::open(dir, &abi::direct_options())?, half: 0 }))
 }
 
 impl Log for Ours {
